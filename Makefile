@@ -1,0 +1,51 @@
+# The interface of this repository; CI calls the same targets.
+# Python, make and a package index are all that a fresh clone needs; set-up goes to .venv/.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TEST_WORKERS ?= 2
+
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check bench docs clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(READY)  ## install everything into .venv/ (about 5 GB with CUDA's libraries)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -c 'import torch, torchvision'
+	@touch $@
+
+demo: setup  ## phantom CT -> features -> fitted GRU -> table, in a few minutes
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/demo.py
+
+test: setup  ## the normal test suite: no network, no GPU
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) -m 'not slow and not gpu and not ray and not s3 and not browser'
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+check: setup  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## ratios measured side by side on this machine
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: setup  ## HTML documentation in docs/_build/html
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+clean:  ## remove what the targets made, but not .venv/
+	rm -rf demo build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

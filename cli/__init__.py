@@ -1,0 +1,1 @@
+"""The commands. Nothing here computes: each body calls one function of the library."""

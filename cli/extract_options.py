@@ -1,0 +1,131 @@
+"""The options of `featurecache extract`: one for each field of `ExtractOptions`."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NETWORK = (
+    click.option(
+        "--backbone",
+        required=True,
+        help="A torchvision classifier (vgg16, resnet50, squeezenet1_1, ...) or timm:NAME.",
+    ),
+    click.option(
+        "--weights",
+        default="imagenet",
+        show_default=True,
+        help="imagenet, imagenet:NAME, random:SEED, or a .safetensors or .pth file.",
+    ),
+    click.option("--name", show_default="the backbone", help="Name of the feature set."),
+    click.option("--layer", show_default="the last before the classifier", help="Layer to take."),
+    click.option(
+        "--pool",
+        type=click.Choice(["avg", "max", "none"]),
+        default="avg",
+        show_default=True,
+        help="Pooling over the image (that over slices is --pool of seqhead fit).",
+    ),
+)
+
+_IMAGE = (
+    click.option(
+        "--windows",
+        default="brain",
+        show_default=True,
+        help="One window or three: brain, subdural, bone, stroke, ... or LEVEL/WIDTH in HU.",
+    ),
+    click.option(
+        "--size",
+        type=click.IntRange(min=1),
+        default=224,
+        show_default=True,
+        help="Slices are squashed to this many pixels a side.",
+    ),
+    click.option(
+        "--zoom", type=click.IntRange(min=1), help="Then enlarged to this many pixels a side."
+    ),
+)
+
+_NUMBERS = (
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+        help="Arithmetic; auto takes bf16 where the processor has it, after checking its error.",
+    ),
+    click.option(
+        "--max-relative-error",
+        type=click.FloatRange(min=0, min_open=True),
+        default=0.02,
+        show_default=True,
+        help="Above it, --precision auto takes fp32.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float16", "float32"]),
+        default="float16",
+        show_default=True,
+        help="Type of the features in the store.",
+    ),
+)
+
+_MACHINE = (
+    click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        show_default="16 on CPU, 128 on a GPU",
+        help="Slices per batch.",
+    ),
+    click.option(
+        "--compile",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        show_default=True,
+        help="Compile the network (needs a C++ compiler); auto does for many slices.",
+    ),
+)
+
+_WORK = (
+    click.option(
+        "--unit-slices", type=click.IntRange(min=1), help="Slices per unit of work, up to 1,024."
+    ),
+    click.option("--plan-only", is_flag=True, help="Make the plan of the work and stop."),
+    click.option(
+        "--retry-failed", is_flag=True, help="Try again what failed for a passing reason."
+    ),
+    click.option("--strict", is_flag=True, help="A failed slice fails its whole series."),
+)
+
+_SCAN = (
+    click.option("--assume-hu", is_flag=True, help="Take values without a rescale as HU already."),
+    click.option(
+        "--min-slices",
+        type=click.IntRange(min=1),
+        default=2,
+        show_default=True,
+        help="Series of fewer slices are skipped.",
+    ),
+)
+
+
+def extract_options(function: F) -> F:
+    """Add the options that become `featurecache.extract.ExtractOptions`, but `--workers`."""
+    return _apply(function, _NETWORK + _IMAGE + _NUMBERS + _MACHINE + _WORK)
+
+
+def scan_options(function: F) -> F:
+    """Add ``--assume-hu`` and ``--min-slices`` of `featurecache.scan.scan`."""
+    return _apply(function, _SCAN)
+
+
+def _apply(function: F, options: tuple[Callable[[F], F], ...]) -> F:
+    for option in reversed(options):
+        function = option(function)
+    return function

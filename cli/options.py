@@ -1,0 +1,164 @@
+"""Options that several commands share, with their environment variable and project default.
+
+Precedence: flag, environment variable, ``featurecache.toml``, default.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LABELS_FORMATS = ("table", "cq500", "rsna")
+ENVIRONMENT = {
+    "source": "FEATURECACHE_SOURCE",
+    "store": "FEATURECACHE_STORE",
+    "index": "FEATURECACHE_INDEX",
+    "key": "FEATURECACHE_KEY",
+    "keep_ids": "FEATURECACHE_KEEP_IDS",
+    "labels": "FEATURECACHE_LABELS",
+    "labels_format": "FEATURECACHE_LABELS_FORMAT",
+    "slice_labels": "FEATURECACHE_SLICE_LABELS",
+}
+
+
+_DEFAULT_TEXT = {
+    "store": "featurecache.toml, else cache.zarr",
+    "index": "featurecache.toml, else featurecache.sqlite beside it or the store",
+    "key": "featurecache.toml, else featurecache.key beside it or the store",
+    "keep_ids": "featurecache.toml, else hashed",
+    "labels_format": "featurecache.toml, else table",
+}
+
+
+def project_default(field: str) -> Callable[[], Any]:
+    """Give a default that is read from ``featurecache.toml`` when a command runs.
+
+    Parameters
+    ----------
+    field : str
+        A field of `featurecache.project.Project`.
+
+    Returns
+    -------
+    callable
+        For ``default=`` of an option; not called by ``--help`` or completion.
+    """
+
+    def value() -> Any:
+        context = click.get_current_context(silent=True)
+        if context is not None and context.resilient_parsing:
+            return None
+        from featurecache.project import load_project
+
+        return getattr(load_project(), field)
+
+    return value
+
+
+def _path(exists: bool = False) -> click.Path:
+    return click.Path(exists=exists, path_type=Path)
+
+
+def _shared(field: str) -> dict[str, Any]:
+    return {
+        "envvar": ENVIRONMENT[field],
+        "show_envvar": True,
+        "default": project_default(field),
+        "show_default": _DEFAULT_TEXT.get(field, "featurecache.toml"),
+    }
+
+
+def _argument(field: str) -> dict[str, Any]:
+    return {
+        "envvar": ENVIRONMENT[field],
+        "default": project_default(field),
+        "required": False,
+        "type": _path(),
+    }
+
+
+def source_argument(function: F) -> F:
+    """Add the argument SOURCE, a folder of DICOM files (Path or None)."""
+    return click.argument("source", **_argument("source"))(function)
+
+
+def store_argument(function: F) -> F:
+    """Add the argument STORE, the feature store (Path)."""
+    return click.argument("store", **_argument("store"))(function)
+
+
+def store_option(function: F) -> F:
+    """Add ``--store``, the feature store (Path)."""
+    return click.option(
+        "--store", type=_path(), help="Where the features are.", **_shared("store")
+    )(function)
+
+
+def index_option(function: F) -> F:
+    """Add ``--index``, the SQLite index of the files (Path or None: `Project.index_for`)."""
+    return click.option(
+        "--index",
+        type=_path(),
+        help="The index of the files (SQLite; holds identifiers, keep it private).",
+        **_shared("index"),
+    )(function)
+
+
+def key_option(function: F) -> F:
+    """Add ``--key``, the key of the store's ids (Path or None: `Project.key_for`)."""
+    return click.option(
+        "--key",
+        type=_path(),
+        help="The secret that turns identifiers into the ids of the store.",
+        **_shared("key"),
+    )(function)
+
+
+def keep_ids_option(function: F) -> F:
+    """Add ``--keep-ids``: identifiers go into the store as they are (bool)."""
+    return click.option(
+        "--keep-ids/--hash-ids",
+        help="Keep identifiers as they are: for public, de-identified data sets only.",
+        **_shared("keep_ids"),
+    )(function)
+
+
+def labels_options(function: F) -> F:
+    """Add ``--labels``, ``--labels-format`` and ``--slice-labels`` (Path or None, str, Path)."""
+    for decorate in (
+        click.option(
+            "--slice-labels",
+            type=_path(),
+            help="CSV of labels per slice (column SOPInstanceUID).",
+            **_shared("slice_labels"),
+        ),
+        click.option(
+            "--labels-format",
+            type=click.Choice(LABELS_FORMATS),
+            help="How the labels are written.",
+            **_shared("labels_format"),
+        ),
+        click.option("--labels", type=_path(), help="CSV of labels.", **_shared("labels")),
+    ):
+        function = decorate(function)
+    return function
+
+
+def workers_option(function: F) -> F:
+    """Add ``--workers``, the number of reading processes (int or None)."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        show_default="processors",
+        help="Processes that read files.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Add ``--json`` as the parameter `as_json`: one JSON document on stdout instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
+        function
+    )

@@ -1,0 +1,259 @@
+"""`seqhead`: cached features and labels in, fitted heads and honest numbers out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.common import CommandGroup, echo, echo_json
+from cli.options import json_option, key_option, labels_options, store_argument
+
+
+def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from featurecache import __version__
+
+        echo(f"seqhead {__version__}")
+        context.exit()
+
+
+_features_option = click.option(
+    "--features", help="Which feature set of the store; needed where it has several."
+)
+_device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def main() -> None:
+    """Fit sequence heads on cached features, and judge them on patients they never saw.
+
+    \b
+    Start:   featurecache extract --backbone vgg16
+    Then:    seqhead labels
+             seqhead fit --rnn gru
+             seqhead evaluate
+
+    What a command is not told comes from featurecache.toml, which `featurecache init` writes.
+    """
+
+
+@main.command(example="seqhead labels\nseqhead labels cache.zarr --labels reads.csv --json")
+@store_argument
+@labels_options
+@key_option
+@_features_option
+@json_option
+def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> None:
+    """Count the labels of the patients, series and slices in a store.
+
+    Labels that match nothing in the store, and series without labels, are counted and listed.
+    """
+    from cli.heads import sources
+    from seqhead.sources import open_sources
+    from seqhead.text import labels_text
+
+    statistics = open_sources(sources(store, **files), features).statistics()
+    if as_json:
+        echo_json(statistics.document())
+    else:
+        echo("\n".join(labels_text(statistics)))
+
+
+@main.command(
+    example="seqhead fit --rnn gru\nseqhead fit --rnn lstm --bidirectional --pool attention\n"
+    "seqhead fit --head svm --svm-input padded"
+)
+@store_argument
+@labels_options
+@key_option
+@_features_option
+@click.option(
+    "--level",
+    type=click.Choice(["series", "slice"]),
+    show_default="that of the labels",
+    help="What an output says something of. A series has what any of its slices has.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["sequence", "svm"]),
+    default="sequence",
+    show_default=True,
+    help="A network over the slices, or a linear SVM on the whole series.",
+)
+@click.option(
+    "--rnn",
+    type=click.Choice(["gru", "lstm", "none"]),
+    default="gru",
+    show_default=True,
+    help="Recurrent layer over the slices.",
+)
+@click.option("--bidirectional", is_flag=True, help="Read the slices in both directions.")
+@click.option(
+    "--hidden",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="State size of each direction.",
+)
+@click.option(
+    "--layers", type=click.IntRange(1), default=1, show_default=True, help="Recurrent layers."
+)
+@click.option(
+    "--pool",
+    type=click.Choice(["last", "mean", "max", "attention"]),
+    show_default="max",
+    help="Over the slices of a series (not over the image: that is `extract --pool`).",
+)
+@click.option(
+    "--dropout",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Before the dense layer.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["bce", "mse"]),
+    default="bce",
+    show_default=True,
+    help="Cross entropy, or squared difference of the probabilities.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="At most; fitting stops earlier when the validation loss no longer falls.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Epochs without a better validation loss.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="In series."
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Of Adam.",
+)
+@click.option(
+    "--svm-input",
+    type=click.Choice(["pooled", "padded"]),
+    default="pooled",
+    show_default=True,
+    help="Mean and maximum over the slices, or all slices padded with zeros.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the split, the weights and the order.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    show_default="runs/FEATURES-MODEL-N",
+    help="The run folder; must not exist.",
+)
+@_device_option
+@json_option
+def fit(store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
+    """Fit a head on 70 % of the patients, stop on 15 %, keep 15 % for `seqhead evaluate`.
+
+    Patients, never series, are split, with all labels balanced. The run folder holds the model,
+    the split, the predictions and everything needed to repeat it.
+    """
+    from cli.heads import epochs_bar, sources, split_options
+    from featurecache.project import remember_run
+    from seqhead.fit import fit as fit_run
+    from seqhead.options import parse_fit_options
+    from seqhead.text import fit_text
+
+    files, options = split_options(given)
+    with epochs_bar() as progress:
+        report = fit_run(
+            sources(store, **files), parse_fit_options(**options), out=out, progress=progress
+        )
+    remember_run(Path(), report.run.path)
+    if as_json:
+        echo_json(report.document())
+    else:
+        echo("\n".join(fit_text(report)))
+
+
+@main.command(example="seqhead predict runs/vgg16-gru-1 other.zarr --out predictions.csv")
+@click.argument("run", type=click.Path(path_type=Path))
+@store_argument
+@click.option("--features", show_default="that of the fit", help="Which feature set of the store.")
+@click.option(
+    "--allow-numerics",
+    is_flag=True,
+    help="Accept features of another precision or storage type, and say so.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="CSV file; stdout by default.")
+@_device_option
+@click.pass_context
+def predict(
+    context: click.Context, run: Path, store: Path, out: Path | None, **options: Any
+) -> None:
+    """Write the probabilities that a run gives the series of a store, as CSV.
+
+    Features of another recipe than the fit's are refused. Exit code 3 if a series has no
+    features; they are listed.
+    """
+    from cli.heads import write_predictions
+    from featurecache.store import FeatureStore
+    from seqhead.predict import predict_store
+    from seqhead.run import Run
+
+    predictions = predict_store(Run.open(run), FeatureStore.open(store), **options)
+    write_predictions(predictions, out)
+    context.exit(3 if predictions.empty_series else 0)
+
+
+@main.command(example="seqhead evaluate\nseqhead evaluate runs/vgg16-gru-1 --level patient --json")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--level",
+    type=click.Choice(["patient", "series", "slice"]),
+    show_default="that of the fit",
+    help="What is counted. Series: the largest of its slices; patient: the mean of its series.",
+)
+@json_option
+def evaluate(run: Path | None, level: str | None, as_json: bool) -> None:
+    """Score a run on its held-out patients, beside a baseline that knows no pixel.
+
+    The baseline is a logistic regression on number of slices, extent, spacing, field of view and
+    tilt (at slice level, on the relative position). Without RUN, the last fit of this folder.
+    """
+    from cli.heads import chosen_run
+    from seqhead.evaluate import evaluate_run
+    from seqhead.text import evaluation_text
+
+    opened = chosen_run(run)
+    evaluation = evaluate_run(opened, level)
+    if as_json:
+        echo_json(evaluation.document())
+    else:
+        echo("\n".join(evaluation_text(evaluation, opened.path.as_posix())))
+
+
+if __name__ == "__main__":
+    main()

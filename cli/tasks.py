@@ -1,0 +1,248 @@
+"""Steps that command bodies are made of: each resolves paths and calls one library function."""
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from cli.common import echo, echo_json, echo_note, progress_bar
+from featurecache.errors import UsageError
+from featurecache.project import load_project
+
+if TYPE_CHECKING:
+    from featurecache.extract import ExtractReport
+    from featurecache.identifiers import Identifiers
+    from featurecache.index import Account
+
+
+def index_path(index: Path | None, store: Path | None) -> Path:
+    """Resolve the index: as given, else where the project keeps it.
+
+    Parameters
+    ----------
+    index : Path or None
+        What ``--index`` said.
+    store : Path or None
+        The store in use; None for that of the project.
+
+    Returns
+    -------
+    Path
+    """
+    project = load_project()
+    return index or project.index_for(store or project.store)
+
+
+def scan(source: Path | None, index: Path, **options: Any) -> "Account":
+    """Scan with a progress bar.
+
+    Parameters
+    ----------
+    source : Path or None
+        Folder of DICOM files.
+    index : Path
+        Where the index is or will be.
+    **options
+        Of `featurecache.scan.scan`.
+
+    Returns
+    -------
+    Account
+
+    Raises
+    ------
+    UsageError
+        `source` is None or not a folder.
+    """
+    from featurecache.scan import scan as scan_files
+
+    if source is None:
+        raise UsageError(
+            "SOURCE is missing: name a folder of DICOM files, "
+            "or run `featurecache init SOURCE --labels FILE` once"
+        )
+    if not source.is_dir():
+        came = "is a file" if source.exists() else "does not exist"
+        raise UsageError(f"SOURCE {source} {came}: expected a folder of DICOM files")
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar("scan") as progress:
+        return scan_files(source, index, progress=progress, **options)
+
+
+def print_scan(index: Path, as_json: bool) -> None:
+    """Print what the index of a scan says.
+
+    Parameters
+    ----------
+    index : Path
+        The index that was written.
+    as_json : bool
+        The JSON document instead of the table.
+    """
+    from cli.text import scan_text
+    from featurecache.index import Index
+    from featurecache.scan import scan_document
+
+    with Index.open(index, readonly=True) as opened:
+        document = scan_document(opened)
+    if as_json:
+        echo_json(document)
+    else:
+        echo(scan_text(document))
+        echo(f"index: {index}")
+
+
+def explain(index: Path, path: Path) -> str:
+    """Say what became of one file or series folder.
+
+    Parameters
+    ----------
+    index : Path
+        The index of a scan.
+    path : Path
+        The file or folder.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UsageError
+        There is no index yet.
+    """
+    from featurecache.scan import explain as explain_path
+
+    if not index.exists():
+        raise UsageError(f"there is no index {index}: run `featurecache scan` first")
+    return explain_path(index, path)
+
+
+def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
+    """Load the key of a store; a new store gets a new key.
+
+    Parameters
+    ----------
+    key : Path or None
+        What ``--key`` said.
+    store : Path
+        The store in use.
+    keep : bool
+        Identifiers stay as they are; no key is needed.
+
+    Returns
+    -------
+    Identifiers
+    """
+    from featurecache.identifiers import Identifiers, create_key
+
+    path = key or load_project().key_for(store)
+    if not keep and not store.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if create_key(path):
+            echo_note(f"wrote the key {path}; keep it: labels are joined through it")
+    return Identifiers.load(path, keep=keep)
+
+
+def extract(
+    index: Path, store: Path, ids: "Identifiers", options: dict[str, Any]
+) -> "ExtractReport":
+    """Extract with a progress bar.
+
+    Parameters
+    ----------
+    index : Path
+        The index of a scan.
+    store : Path
+        Where the features go.
+    ids : Identifiers
+        The ids of the store.
+    options : dict
+        Fields of `featurecache.extract.ExtractOptions`.
+
+    Returns
+    -------
+    ExtractReport
+    """
+    from featurecache.extract import ExtractOptions
+    from featurecache.extract import extract as extract_features
+
+    with progress_bar("extract", unit="slice") as progress:
+        return extract_features(index, store, ExtractOptions(**options), ids, progress=progress)
+
+
+def print_extract(report: "ExtractReport") -> None:
+    """Print the account of the files and what the extraction did.
+
+    Parameters
+    ----------
+    report : ExtractReport
+        What `extract` returned.
+    """
+    from cli.text import scan_text
+
+    echo(scan_text(report.scan))
+    echo()
+    echo(report.text())
+
+
+def describe(store: Path) -> dict[str, Any]:
+    """Give the document of ``info --json``.
+
+    Parameters
+    ----------
+    store : Path
+        The feature store.
+
+    Returns
+    -------
+    dict
+    """
+    from featurecache.store import describe as describe_store
+
+    return describe_store(store)
+
+
+def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, Any]]:
+    """List series with their store id, SeriesInstanceUID and folder side by side.
+
+    Parameters
+    ----------
+    store : Path
+        The feature store.
+    index : Path
+        The index of the scan it was made from.
+    key : Path or None
+        What ``--key`` said.
+
+    Returns
+    -------
+    list of dict
+        ``series``, ``series_instance_uid``, ``folder``, ``n_slices``, ``in_store``.
+
+    Raises
+    ------
+    UsageError
+        There is no index, or no key.
+    """
+    from featurecache.identifiers import Identifiers
+    from featurecache.index import Index
+    from featurecache.store import FeatureStore
+
+    opened = FeatureStore.open(store)
+    stored = {str(name) for table in opened.series_parts for name in table["series"]}
+    if not index.exists():
+        raise UsageError(
+            f"there is no index {index}: --series needs that of the scan; name it with --index"
+        )
+    ids = Identifiers.load(key or load_project().key_for(store), keep=opened.keep_ids)
+    ids.check(opened.key_digest)
+    with Index.open(index, readonly=True) as scanned:
+        return [
+            {
+                "series": ids.series(stack.key),
+                "series_instance_uid": stack.series_uid,
+                "folder": str(PurePosixPath(stack.slices[0].path).parent),
+                "n_slices": len(stack.slices),
+                "in_store": ids.series(stack.key) in stored,
+            }
+            for stack in scanned.stacks()
+        ]

@@ -1,0 +1,135 @@
+"""Documents as lines for people: what `--json` says, in tables."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+_LISTED = 20
+
+
+def table(rows: Iterable[Sequence[object]], indent: str = "") -> list[str]:
+    """Align rows in columns: numbers right, text left.
+
+    Parameters
+    ----------
+    rows : iterable of sequences
+        Cells; integers get thousands separators.
+    indent : str
+        Before every line.
+
+    Returns
+    -------
+    list of str
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(text) for text, _ in column) for column in zip(*cells, strict=True)]
+    return [
+        (
+            indent
+            + "  ".join(
+                text.rjust(width) if right else text.ljust(width)
+                for (text, right), width in zip(row, widths, strict=True)
+            )
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}", True
+    return str(value), False
+
+
+def scan_text(document: dict[str, Any]) -> str:
+    """Say what became of the files, and which series cannot be used.
+
+    Parameters
+    ----------
+    document : dict
+        The document of ``scan --json`` or ``extract --json``.
+
+    Returns
+    -------
+    str
+    """
+    files, series = document["files"], document["series"]
+    usable = [one["n_slices"] for one in series if one["usable"]]
+    unusable = [[one["series"], one["reason"]] for one in series if not one["usable"]]
+    lines = [
+        f"{files['seen']:,} files seen = {files['used']:,} used + {files['skipped']:,} skipped "
+        f"+ {files['failed']:,} failed",
+        *table([[one["kind"], one["count"], one["reason"]] for one in document["reasons"]], "  "),
+        f"{len(usable):,} usable series of {sum(usable):,} slices, {len(unusable):,} not usable",
+        *table(unusable[:_LISTED], "  "),
+    ]
+    if len(unusable) > _LISTED:
+        lines.append(f"  and {len(unusable) - _LISTED:,} more: --json lists them all")
+    return "\n".join(lines)
+
+
+def info_text(store: Path, document: dict[str, Any]) -> str:
+    """Describe a store.
+
+    Parameters
+    ----------
+    store : Path
+        The store.
+    document : dict
+        The document of ``info --json``, with ``series_list`` where series are asked for.
+
+    Returns
+    -------
+    str
+    """
+    lines = [
+        f"{store}: {document['series']:,} series, {document['slices']:,} slices, "
+        f"{document['parts']} part{'s' * (document['parts'] != 1)}, "
+        f"identifiers {document.get('identifiers', 'hashed')}"
+    ]
+    for name, features in document["features"].items():
+        lines += ["", *_feature_lines(name, features)]
+    if not document["features"]:
+        lines += ["", "no features yet: run `featurecache extract --backbone NAME`"]
+    if "series_list" in document:
+        lines += ["", *_series_lines(document["series_list"])]
+    return "\n".join(lines)
+
+
+def _feature_lines(name: str, features: dict[str, Any]) -> list[str]:
+    rows, width = features["shape"]
+    state = "complete" if features["complete"] else "unfinished: run the same extract again"
+    recipe = features["recipe"]
+    windows = ", ".join("/".join(f"{value:g}" for value in pair) for pair in recipe["windows"])
+    zoom = f", enlarged to {recipe['zoom']}" if recipe.get("zoom") else ""
+    return [
+        f"{name}",
+        *table(
+            [
+                ["values", f"{rows:,} x {width:,} {features['dtype']}"],
+                ["units", f"{features['units_done']} of {features['units']}, {state}"],
+                ["failed", f"{features['failed_rows']:,} slices"],
+                ["network", f"{recipe['backbone']}, {recipe['layer']}, {recipe['pool']} pooling"],
+                ["weights", f"{recipe['weights_source']} ({recipe['weights'][:12]})"],
+                ["image", f"windows {windows} HU, {recipe['size']} x {recipe['size']}{zoom}"],
+                ["precision", recipe["precision"]],
+                ["identity", features["fingerprint"]["identity"][:16]],
+            ],
+            indent="  ",
+        ),
+    ]
+
+
+def _series_lines(series: list[dict[str, Any]]) -> list[str]:
+    head = ["series", "SeriesInstanceUID", "folder", "slices", "in store"]
+    body = [
+        [
+            one["series"],
+            one["series_instance_uid"],
+            one["folder"],
+            one["n_slices"],
+            "yes" if one["in_store"] else "no",
+        ]
+        for one in series
+    ]
+    return table([head, *body])

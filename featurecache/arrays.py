@@ -1,0 +1,481 @@
+"""The store's arrays on disk: the only module that imports zarr.
+
+A store is a plain Zarr v3 group; ``docs/reference/store.md`` describes it byte by byte. Three
+rules make it safe to kill at any moment:
+
+* arrays are created at full shape in a temporary folder that is then renamed;
+* one chunk is one unit of work; its status chunk is written first and its feature chunk last,
+  each by temporary file and rename, so that an existing feature chunk is the commit;
+* a missing chunk is never read as fill values: readers list the chunks first.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import zarr
+from zarr.codecs import Crc32cCodec
+from zarr.storage import LocalStore
+
+from featurecache.errors import StoreCorruptError, StoreError, UsageError
+from featurecache.metadata import read_metadata, seal
+from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
+
+FORMAT_VERSION = 1
+"""Raised when an older featurecache could misread a newer store."""
+
+UNWRITTEN, OK = 0, 1
+"""The two status codes that are not reasons; 2 and up are listed in the attributes."""
+
+_TABLE_CHUNK_ROWS = 65_536
+_FLAT_KEYS: Any = {"name": "default", "separator": "."}  # one folder per array, fast to list
+_PART = re.compile(r"part-(\d{4})")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def part_name(part: int) -> str:
+    """Folder of a part, e.g. ``part-0003``."""
+    return f"part-{part:04d}"
+
+
+def create_store(path: Path, key_digest: str | None) -> None:
+    """Create an empty store unless there is one.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    key_digest : str or None
+        Digest of the key that its ids are hashed with; None where ids are kept.
+
+    Raises
+    ------
+    StoreError
+        `path` is something else.
+    """
+    if path.exists():
+        if (path / "zarr.json").is_file():
+            return
+        if any(path.iterdir()) if path.is_dir() else True:
+            raise StoreError(f"{path} exists and is not a store: choose another --store")
+        path.rmdir()
+    draft = _fresh(path.with_name(f".{path.name}.partial"))
+    attributes = {"format": "featurecache", "format_version": FORMAT_VERSION}
+    _create_group(draft, "", {**attributes, "key_digest": key_digest})
+    draft.rename(path)
+
+
+def read_root(path: Path) -> dict[str, Any]:
+    """Attributes of a store's root.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+
+    Returns
+    -------
+    dict
+        ``format``, ``format_version``, ``key_digest``.
+
+    Raises
+    ------
+    StoreError
+        There is no store at `path`, or a newer featurecache wrote it.
+    StoreCorruptError
+        The metadata are not what was written.
+    """
+    if not path.is_dir():
+        raise StoreError(f"there is no store at {path}: `featurecache extract` makes one")
+    if not (path / "zarr.json").is_file() and not list(path.glob("part-*")):
+        raise StoreError(f"{path} is not a featurecache store: it has no zarr.json")
+    attributes: dict[str, Any] = read_metadata(path)["attributes"]
+    if attributes.get("format") != "featurecache":
+        raise StoreError(f"{path} is a Zarr group, but featurecache did not make it")
+    if attributes["format_version"] > FORMAT_VERSION:
+        raise StoreError(
+            f"{path} has format {attributes['format_version']}; this version reads up to "
+            f"{FORMAT_VERSION}. Update featurecache"
+        )
+    return attributes
+
+
+def list_parts(path: Path) -> list[int]:
+    """Numbers of a store's parts, in order.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    StoreCorruptError
+        A part is missing between others.
+    """
+    matches = (_PART.fullmatch(entry.name) for entry in path.iterdir())
+    parts = sorted(int(match.group(1)) for match in matches if match)
+    if parts != list(range(len(parts))):
+        raise StoreCorruptError(f"{path}: parts {parts} are not consecutive; one was removed")
+    return parts
+
+
+def create_part(path: Path, tables: PartTables) -> int:
+    """Write the series and slices tables of a new part; its features come later.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    tables : PartTables
+        The rows.
+
+    Returns
+    -------
+    int
+        Number of the part.
+    """
+    part = len(list_parts(path))
+    draft = _fresh(path / f".{part_name(part)}.partial")
+    counts = {"n_series": len(tables.series), "n_slices": len(tables.slices)}
+    _create_group(draft, "", counts)
+    for group in ("series", "slices", "features", "status"):
+        _create_group(draft, group, {})
+    _write_table(draft, "series", tables.series, SERIES_COLUMNS)
+    _write_table(draft, "slices", tables.slices, SLICES_COLUMNS)
+    draft.rename(path / part_name(part))
+    return part
+
+
+def read_table(path: Path, part: int, table: str) -> pd.DataFrame:
+    """The ``series`` or ``slices`` table of a part.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    part : int
+        Number of the part.
+    table : {"series", "slices"}
+        Which one.
+
+    Returns
+    -------
+    DataFrame
+        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`.
+
+    Raises
+    ------
+    StoreCorruptError
+        A chunk is missing or damaged, or a column has another length.
+    """
+    columns = SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
+    n_rows = read_metadata(path / part_name(part))["attributes"][f"n_{table}"]
+    data = {name: _read_whole(path, f"{part_name(part)}/{table}/{name}") for name in columns}
+    for name, values in data.items():
+        if len(values) != n_rows:
+            raise StoreCorruptError(
+                f"{path}: {part_name(part)}/{table}/{name} has {len(values)} rows, not {n_rows}"
+            )
+    return pd.DataFrame(
+        {k: v.astype(object).astype(str) if v.dtype.kind == "T" else v for k, v in data.items()}
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse a feature set name that is no safe folder name.
+
+    Parameters
+    ----------
+    name : str
+        Name of a feature set.
+
+    Raises
+    ------
+    UsageError
+        `name` has other characters than letters, digits, ``.``, ``_`` and ``-``.
+    """
+    if not _SAFE_NAME.fullmatch(name):
+        raise UsageError(
+            f"--name {name!r}: a feature set's name has letters, digits, '.', '_' and '-' only, "
+            "begins with a letter or digit, and is at most 64 long"
+        )
+
+
+def create_features(
+    path: Path, part: int, name: str, *, n_slices: int, dim: int, dtype: str, unit_slices: int,
+    attributes: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Create the empty feature and status arrays of one feature set in one part.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    part : int
+        Number of the part.
+    name : str
+        Name of the feature set.
+    n_slices, dim : int
+        Shape (N, D) of the features.
+    dtype : {"float16", "float32"}
+        Stored type.
+    unit_slices : int
+        Rows of a chunk: the unit of work and of commit.
+    attributes : mapping
+        JSON values: recipe, fingerprint, plan, versions, reason codes.
+
+    Raises
+    ------
+    UsageError
+        `name` is no safe folder name.
+    """
+    check_name(name)
+    folder = path / part_name(part)
+    draft = _fresh(folder / ".features.partial")
+    common: dict[str, Any] = {"chunk_key_encoding": _FLAT_KEYS, "filters": None}
+    group = _create_group(draft, "", {})
+    group.create_array(
+        "features", shape=(n_slices, dim), chunks=(unit_slices, dim), dtype=dtype,
+        fill_value=float("nan"), compressors=[Crc32cCodec()], attributes=dict(attributes), **common,
+    )  # fmt: skip
+    group.create_array(
+        "status", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8",
+        fill_value=UNWRITTEN, compressors=[Crc32cCodec()], **common,
+    )  # fmt: skip
+    for array in ("status", "features"):
+        seal(draft / array)
+        target = folder / array / name
+        if array == "status" and target.exists():
+            shutil.rmtree(target)
+        (draft / array).rename(target)
+    shutil.rmtree(draft)
+
+
+def list_features(path: Path, part: int) -> list[str]:
+    """Names of the feature sets in a part, sorted."""
+    folder = path / part_name(part) / "features"
+    if not folder.is_dir():
+        raise StoreCorruptError(f"{path}: {part_name(part)}/features is missing")
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+
+def remove_debris(path: Path) -> int:
+    """Remove what a killed run left half-written; the caller holds the store's lock.
+
+    Returns
+    -------
+    int
+        How many files and folders were removed.
+    """
+    debris = [entry for entry in path.rglob("*.partial") if entry.exists()]
+    for entry in debris:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    return len(debris)
+
+
+class FeatureArray:
+    """The feature and status arrays of one feature set in one part.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    part : int
+        Number of the part.
+    name : str
+        Name of the feature set.
+    writable : bool
+        Open for `write_unit`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, D).
+    dtype : numpy.dtype
+        float16 or float32.
+    unit_slices : int
+        Rows of a unit.
+    attributes : dict
+        What `create_features` was given.
+
+    Raises
+    ------
+    StoreCorruptError
+        The metadata are not what was written.
+    """
+
+    def __init__(self, path: Path, part: int, name: str, *, writable: bool = False) -> None:
+        self.path, self.part, self.name = path, part, name
+        self.where = f"{part_name(part)}/features/{name}"
+        self._status_where = f"{part_name(part)}/status/{name}"
+        mode: Literal["r", "r+"] = "r+" if writable else "r"
+        self._features = _open_array(path, self.where, mode)
+        self._status = _open_array(path, self._status_where, mode)
+        self.attributes: dict[str, Any] = dict(self._features.attrs)
+        self.shape: tuple[int, int] = (self._features.shape[0], self._features.shape[1])
+        self.dtype = np.dtype(self._features.dtype)
+        self.unit_slices: int = self._features.chunks[0]
+
+    @property
+    def n_units(self) -> int:
+        """Units that the plan has."""
+        return -(-self.shape[0] // self.unit_slices)
+
+    def rows(self, unit: int) -> range:
+        """Rows of a unit."""
+        start = unit * self.unit_slices
+        return range(start, min(start + self.unit_slices, self.shape[0]))
+
+    def units_done(self) -> set[int]:
+        """Units whose feature chunk exists, which is to say: that are committed.
+
+        Raises
+        ------
+        StoreCorruptError
+            A committed unit has no status chunk.
+        """
+        done = _chunk_numbers(self.path / self.where)
+        without = done - _chunk_numbers(self.path / self._status_where)
+        if without:
+            raise StoreCorruptError(
+                f"{self.path}: {self._status_where} lacks the chunks of units {sorted(without)[:5]}"
+            )
+        return done
+
+    def write_unit(self, unit: int, values: np.ndarray, status: np.ndarray) -> None:
+        """Commit one unit: status first, features last.
+
+        Parameters
+        ----------
+        unit : int
+            Number of the unit.
+        values : ndarray (n, D)
+            Features; rows whose status is not ok are stored as NaN.
+        status : ndarray (n,) uint8
+            1 for rows that succeeded, a reason code otherwise.
+
+        Raises
+        ------
+        StoreError
+            A row that is ok has a non-finite feature, or a status is missing.
+        """
+        rows = self.rows(unit)
+        with np.errstate(over="ignore"):
+            stored = np.where((status == OK)[:, None], values, np.nan).astype(self.dtype)
+        bad = np.flatnonzero((status == OK) & ~np.isfinite(stored).all(axis=1))
+        if bad.size:
+            raise StoreError(
+                f"{self.where}, row {rows[int(bad[0])]}: the backbone gave a value that "
+                f"{self.dtype} cannot hold ({bad.size} rows). Use --dtype float32, and --precision "
+                "fp32 if it persists; nothing of this unit was written"
+            )
+        if (status == UNWRITTEN).any():
+            raise StoreError(f"{self.where}, unit {unit}: a row has no status; this is a bug")
+        self._status[rows.start : rows.stop] = status.astype(np.uint8)
+        self._features[rows.start : rows.stop] = stored
+
+    def remove_unit(self, unit: int) -> None:
+        """Take a commit back, so that the unit is computed again."""
+        (self.path / self.where / f"c.{unit}.0").unlink()
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Features of rows `start` to `stop`, with failed rows as NaN.
+
+        Returns
+        -------
+        ndarray (n, D)
+
+        Raises
+        ------
+        StoreCorruptError
+            A chunk does not match its checksum.
+        """
+        return _read_slice(self._features, self.path, self.where, start, stop)
+
+    def read_status(self) -> np.ndarray:
+        """Status of every row (N,), uint8.
+
+        Raises
+        ------
+        StoreCorruptError
+            A chunk does not match its checksum.
+        """
+        return _read_slice(self._status, self.path, self._status_where, 0, None)
+
+    def reason(self, code: int) -> str:
+        """Words for a status code of 2 and up."""
+        return str(self.attributes["reason_codes"].get(str(code), f"unknown reason {code}"))
+
+
+def _create_group(folder: Path, name: str, attributes: dict[str, Any]) -> zarr.Group:
+    group = zarr.create_group(LocalStore(folder), path=name, zarr_format=3, attributes=attributes)
+    seal(folder / name)
+    return group
+
+
+def _write_table(folder: Path, name: str, table: pd.DataFrame, columns: dict[str, str]) -> None:
+    group = zarr.open_group(LocalStore(folder), path=name, mode="r+")
+    for column, kind in columns.items():
+        array = group.create_array(
+            column, shape=(len(table),), chunks=(min(max(len(table), 1), _TABLE_CHUNK_ROWS),),
+            dtype=str if kind == "str" else kind, filters=None, compressors=[Crc32cCodec()],
+            fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
+            chunk_key_encoding=_FLAT_KEYS,
+        ).with_config({"write_empty_chunks": True})  # fmt: skip
+        array[:] = table[column].to_numpy(dtype=object if kind == "str" else kind)
+        seal(folder / name / column)
+
+
+def _fresh(draft: Path) -> Path:
+    """A new temporary folder, in place of one that a killed run left."""
+    if draft.exists():
+        shutil.rmtree(draft)
+    draft.mkdir(parents=True)
+    return draft
+
+
+def _open_array(path: Path, where: str, mode: Literal["r", "r+"] = "r") -> "zarr.Array[Any]":
+    """The one place that opens arrays: metadata checked, empty chunks written."""
+    read_metadata(path / where)
+    array = zarr.open_array(LocalStore(path), path=where, mode=mode)
+    return array.with_config({"write_empty_chunks": True})
+
+
+def _chunk_numbers(folder: Path) -> set[int]:
+    """Numbers along the first axis of the chunk files in an array's folder."""
+    names = (re.fullmatch(r"c\.(\d+)(\.0)?", entry.name) for entry in folder.iterdir())
+    return {int(match.group(1)) for match in names if match}
+
+
+def _read_whole(path: Path, where: str) -> np.ndarray:
+    """A whole one-dimensional table column; a missing chunk is an error, not fill values."""
+    array = _open_array(path, where)
+    expected = set(range(-(-array.shape[0] // array.chunks[0])))
+    missing = expected - _chunk_numbers(path / where)
+    if missing:
+        raise StoreCorruptError(f"{path}: {where} lacks its chunks {sorted(missing)[:5]}")
+    return _read_slice(array, path, where, 0, None)
+
+
+def _read_slice(
+    array: "zarr.Array[Any]", path: Path, where: str, start: int, stop: int | None
+) -> np.ndarray:
+    try:
+        return np.asarray(array[start:stop])
+    except Exception as error:
+        raise StoreCorruptError(
+            f"{path}: {where}, rows {start} to {stop or array.shape[0]}: a chunk is damaged "
+            f"({error})"
+        ) from error

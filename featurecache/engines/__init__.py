@@ -1,0 +1,1 @@
+"""Engines map the computation of units over processes and devices."""

@@ -1,0 +1,110 @@
+"""``featurecache scan --explain PATH``: what became of one file or one series, and why."""
+
+import json
+import os
+from pathlib import Path
+
+from featurecache.errors import UsageError
+from featurecache.index import Index
+from featurecache.stacks import Stack
+
+
+def explain(index_path: Path, path: Path) -> str:
+    """Say what became of one file, of a folder, or of a series.
+
+    Parameters
+    ----------
+    index_path : Path
+        The index.
+    path : Path
+        A file or folder under the scanned root, or a SeriesInstanceUID.
+
+    Returns
+    -------
+    str
+        Lines for a terminal; no patient names.
+
+    Raises
+    ------
+    UsageError
+        If the index knows nothing of it.
+    """
+    with Index.open(index_path, readonly=True) as index:
+        relative = index.relative(path)
+        file = index.database.execute("SELECT id FROM files WHERE path = ?", (relative,)).fetchone()
+        if file is not None:
+            return _file(index, file[0])
+        found = _folder(index, relative) or _series(index, str(path))
+        if found:
+            return found
+        raise UsageError(
+            f"{path} is not in {index.path}, which describes {index.root}. "
+            "Expected a file or folder below it, or a SeriesInstanceUID; is the scan up to date?"
+        )
+
+
+def _file(index: Index, identity: int) -> str:
+    path, size, status, reason, detail, warnings, revision = index.database.execute(
+        "SELECT path, size, status, reason, detail, warnings, revision FROM files WHERE id = ?",
+        (identity,),
+    ).fetchone()
+    lines = [_printable(path), f"  {status}" + (f": {reason}" if reason else "")]
+    if detail:
+        lines.append(f"  {detail}")
+    lines += [f"  warning: {warning}" for warning in json.loads(warnings)]
+    if revision:
+        lines.append(f"  changed {revision} times since it was first scanned")
+    lines.append(f"  {size} bytes" if size >= 0 else "  size unknown")
+    places = index.database.execute(
+        "SELECT frame, key, place, z_mm, "
+        "(SELECT count(*) FROM frames AS other WHERE other.stack = stacks.id) "
+        "FROM frames JOIN stacks ON stacks.id = stack WHERE file = ? ORDER BY frame",
+        (identity,),
+    )
+    for frame, key, place, z_mm, count in places:
+        where = "" if z_mm is None else f" at {z_mm:.2f} mm"
+        lines.append(f"  frame {frame + 1}: slice {place + 1} of {count} of {key}{where}")
+    return "\n".join(lines)
+
+
+def _folder(index: Index, folder: bytes) -> str | None:
+    below = (folder + b"/", folder + b"0") if folder else (b"", b"\xff" * 8)
+    counts = index.database.execute(
+        "SELECT status, coalesce(reason, ''), count(*) FROM files WHERE path >= ? AND path < ? "
+        "GROUP BY status, reason ORDER BY count(*) DESC",
+        below,
+    ).fetchall()
+    if not counts:
+        return None
+    lines = [_printable(folder) or "the whole tree"]
+    for status, reason, count in counts:
+        lines.append(f"  {count:8}  {status}" + (f": {reason}" if reason else ""))
+    keys = index.database.execute(
+        "SELECT DISTINCT stacks.series_uid FROM stacks JOIN frames ON frames.stack = stacks.id "
+        "JOIN files ON files.id = file WHERE path >= ? AND path < ? ORDER BY 1 LIMIT 20",
+        below,
+    ).fetchall()
+    for (series_uid,) in keys:
+        lines.append(_series(index, series_uid) or series_uid)
+    return "\n".join(lines)
+
+
+def _series(index: Index, series: str) -> str | None:
+    stacks = [stack for stack in index.stacks_of(series) if series in {stack.key, stack.series_uid}]
+    return "\n".join(map(_stack, stacks)) or None
+
+
+def _stack(stack: Stack) -> str:
+    lines = [f"series {stack.key}: {len(stack.slices)} slices"]
+    lines.append("  used" if stack.usable else f"  not used: {stack.reason}")
+    lines += [f"  warning: {warning}" for warning in stack.warnings]
+    lines.append(
+        f"  tilt {stack.tilt_deg:.1f} degrees, median gap {stack.median_gap_mm:.2f} mm, "
+        f"thickness {stack.thickness_mm:g} mm, field of view {stack.fov_mm:.0f} mm"
+    )
+    return "\n".join(lines)
+
+
+def _printable(path: bytes) -> str:
+    text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

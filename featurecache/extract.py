@@ -1,0 +1,244 @@
+"""Stage 1: plan, then units -> decode -> transform -> embed -> commit."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from featurecache import arrays
+from featurecache.arrays import OK, FeatureArray
+from featurecache.backbones import Backbone, load_backbone
+from featurecache.devices import native_bf16, resolve_device
+from featurecache.embed import Embedder, can_compile
+from featurecache.engines.local import Timing, Unit, run
+from featurecache.errors import FeatureCacheError, UsageError
+from featurecache.identifiers import Identifiers
+from featurecache.index import Index
+from featurecache.locks import store_lock
+from featurecache.options import ExtractOptions, check_options
+from featurecache.plan import Plan, add_features, add_part, check_plan, check_recipe
+from featurecache.pool import default_workers
+from featurecache.proof import prove, sample, unproven
+from featurecache.reasons import PASSING_REASONS
+from featurecache.recipe import Recipe, parse_windows
+from featurecache.extract_report import ExtractReport
+from featurecache.rows import RowSource
+from featurecache.scan import scan_document
+
+_CPU_BATCH, _GPU_BATCH = 16, 128
+_COMPILE_FROM_SLICES = 20_000
+_BARE_FROM_BATCHES = 20
+_CPU_WORKERS = 4
+
+
+def extract(
+    index_path: Path, store: Path, options: ExtractOptions, identifiers: Identifiers, *,
+    progress: Callable[[int, int], None] | None = None,
+) -> ExtractReport:  # fmt: skip
+    """Run a frozen backbone once over every slice of the index and commit the features.
+
+    Units that are committed already are not computed again, so an interrupted run continues.
+
+    Parameters
+    ----------
+    index_path : Path
+        What `featurecache.scan.scan` wrote.
+    store : Path
+        Folder of the store; made if it is not there.
+    options : ExtractOptions
+        Backbone, recipe and how to compute.
+    identifiers : Identifiers
+        Turns UIDs into store ids.
+    progress : callable, optional
+        Called with (slices done, slices to do).
+
+    Returns
+    -------
+    ExtractReport
+
+    Raises
+    ------
+    UsageError
+        An option is wrong, or the index has no usable series.
+    MissingResourceError
+        Weights or a device are not there.
+    StoreError
+        The store is locked, damaged, or was made with another recipe, plan or key.
+    """
+    check_options(options)
+    arrays.check_name(options.feature_name)
+    device = resolve_device(options.device)
+    backbone = load_backbone(
+        options.backbone, options.weights, layer=options.layer, pool=options.pool, size=options.size
+    )
+    with Index.open(index_path, readonly=True) as index, store_lock(store):
+        if next(iter(index.stacks()), None) is None:
+            raise UsageError(
+                f"{index.root} has no usable CT series: `featurecache scan` says what became of "
+                "each file"
+            )
+        arrays.create_store(store, identifiers.digest)
+        identifiers.check(arrays.read_root(store)["key_digest"])
+        arrays.remove_debris(store)
+        job = _Extraction(index, store, options, identifiers, backbone, device)
+        return job.report(job.compute(progress))
+
+
+class _Extraction:
+    """One run: what it was told, and the plan that came of it."""
+
+    def __init__(
+        self, index: Index, store: Path, options: ExtractOptions, identifiers: Identifiers,
+        backbone: Backbone, device: torch.device,
+    ) -> None:  # fmt: skip
+        self._index, self._store, self._options = index, store, options
+        self._backbone, self._device, self._name = backbone, device, options.feature_name
+        plan = check_plan(store, self._name, device.type)
+        if plan is not None:
+            check_recipe(store, self._name, self._recipe(self._wanted_precision(plan)))
+        add_part(store, index, identifiers)
+        self._source = RowSource(store, index, identifiers)
+        self._plan = plan or self._make_plan()
+        torch.set_num_threads(self._plan.threads)
+        recipe = self._recipe(self._plan.precision["used"])
+        unit = options.unit_slices
+        unit = unit and -(-unit // self._plan.batch_size) * self._plan.batch_size
+        add_features(store, self._name, recipe, self._plan, dim=backbone.dim, unit=unit)
+        self._embedder = self._make_embedder(recipe, self._plan)
+        self._arrays = [
+            FeatureArray(store, part, self._name, writable=True)
+            for part in arrays.list_parts(store)
+        ]
+
+    def compute(self, progress: Callable[[int, int], None] | None) -> Timing:
+        """Compute the units that are missing."""
+        if self._options.plan_only:
+            return Timing()
+        if self._options.retry_failed:
+            self._reset_passing_failures()
+        units = [
+            Unit(array, number)
+            for array in self._arrays
+            for number in sorted(set(range(array.n_units)) - array.units_done())
+        ]
+        total, done = sum(len(unit.rows) for unit in units), 0
+        self._bare = self._measure_bare(total)
+
+        def advance(n_slices: int) -> None:
+            nonlocal done
+            done += n_slices
+            if progress is not None:
+                progress(done, total)
+
+        return run(units, self._source, self._embedder, workers=self._workers(), progress=advance)
+
+    def report(self, timing: Timing) -> ExtractReport:
+        """The account: failed slices of this run and earlier ones move their files to failed."""
+        document = scan_document(self._index)
+        failed, failed_rows = self._failed_files()
+        counts = document["files"]
+        counts["used"] -= len(failed)
+        counts["failed"] += len(failed)
+        if counts["seen"] != counts["used"] + counts["skipped"] + counts["failed"]:
+            raise FeatureCacheError(f"files do not add up: {counts}; this is a bug")
+        document["reasons"] += [
+            {"reason": reason, "count": count}
+            for reason, count in sorted(Counter(failed.values()).items())
+        ]
+        document["reasons"] += [
+            {"reason": warning, "count": count} for warning, count in timing.warnings.items()
+        ]
+        return ExtractReport(
+            name=self._name, scan=document,
+            units=sum(array.n_units for array in self._arrays),
+            units_done=sum(len(array.units_done()) for array in self._arrays),
+            rows=sum(array.shape[0] for array in self._arrays), dim=self._backbone.dim,
+            failed_rows=failed_rows, timing=timing,
+            bare_slices_per_s=getattr(self, "_bare", None), precision=dict(self._plan.precision),
+        )  # fmt: skip
+
+    def _recipe(self, precision: str) -> Recipe:
+        options, backbone = self._options, self._backbone
+        return Recipe(
+            backbone=backbone.name, weights=backbone.weights,
+            weights_source=backbone.weights_source, layer=backbone.layer, pool=options.pool,
+            windows=parse_windows(options.windows), size=options.size, zoom=options.zoom,
+            mean=backbone.mean, std=backbone.std, precision=precision, dtype=options.dtype,
+        )  # fmt: skip
+
+    def _wanted_precision(self, plan: Plan) -> str:
+        asked = self._options.precision
+        return str(plan.precision["used"]) if asked == "auto" else asked
+
+    def _workers(self) -> int:
+        cores = default_workers()
+        return self._options.workers or (min(cores, _CPU_WORKERS) if self._on_cpu() else cores)
+
+    def _on_cpu(self) -> bool:
+        return self._device.type == "cpu"
+
+    def _make_embedder(self, recipe: Recipe, plan: Plan) -> Embedder:
+        return Embedder(
+            self._backbone, recipe, self._device, plan.batch_size, compiled=plan.compiled
+        )
+
+    def _make_plan(self) -> Plan:
+        options = self._options
+        batch_size = options.batch_size or (_CPU_BATCH if self._on_cpu() else _GPU_BATCH)
+        draft = Plan(
+            self._device.type, batch_size, torch.get_num_threads(), self._compiled(),
+            options.strict, {"used": "fp32"},
+        )  # fmt: skip
+        fast = options.precision
+        if fast == "auto":
+            fast = "bf16" if native_bf16(self._device) else "fp32"
+        return replace(draft, precision=self._prove(fast, draft))
+
+    def _compiled(self) -> bool:
+        if self._options.compile != "auto":
+            return self._options.compile == "on"
+        rows = sum(
+            len(arrays.read_table(self._store, part, "slices"))
+            for part in arrays.list_parts(self._store)
+        )
+        return rows >= _COMPILE_FROM_SLICES and can_compile(self._device)
+
+    def _prove(self, fast: str, plan: Plan) -> dict[str, Any]:
+        """Compare a first batch with float32 and decide."""
+        if fast == "fp32":
+            return unproven("fp32")
+        part = arrays.list_parts(self._store)[-1]
+        n_rows = len(arrays.read_table(self._store, part, "slices"))
+        slices = sample(self._source, part, n_rows, plan.batch_size)
+        eager = replace(plan, compiled=False)
+        limit = self._options.max_relative_error if self._options.precision == "auto" else None
+        return prove(lambda p: self._make_embedder(self._recipe(p), eager)(slices), fast, limit)
+
+    def _measure_bare(self, total: int) -> float | None:
+        if total < _BARE_FROM_BATCHES * self._plan.batch_size:
+            return None
+        return self._embedder.bare_slices_per_s()
+
+    def _reset_passing_failures(self) -> None:
+        for array in self._arrays:
+            status = array.read_status()
+            for number in sorted(array.units_done()):
+                if set(status[array.rows(number)].tolist()) & PASSING_REASONS:
+                    array.remove_unit(number)
+
+    def _failed_files(self) -> tuple[dict[str, str], int]:
+        """File -> reason over all parts, and the number of failed rows."""
+        failed: dict[str, str] = {}
+        rows = 0
+        for array in self._arrays:
+            status = array.read_status()
+            for row in np.flatnonzero(status > OK).tolist():
+                path = self._source.path(array.part, row)
+                if path is not None:
+                    rows += 1
+                    failed.setdefault(path, array.reason(int(status[row])))
+        return failed, rows

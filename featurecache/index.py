@@ -1,0 +1,320 @@
+"""The index: one SQLite database that says what became of every file under a root.
+
+It holds identifiers and paths, so it is readable by its owner only. A writer holds it
+exclusively; the journal is a rollback journal, so that the finished index can be read from a
+read-only or network file system.
+
+Tables: ``files`` (one row per entry of the tree), ``frames`` (one row per image), ``stacks``,
+``findings`` (warnings of stacks), ``dirty`` (series whose stacks must be rebuilt: this is how a
+killed scan knows where it was) and ``meta``.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from featurecache.account import Account
+from featurecache.errors import UsageError
+from featurecache.schema import SCHEMA
+from featurecache.stacks import Slice, Stack
+
+SCHEMA_VERSION = 1
+
+_STACK_COLUMNS = (
+    "id, key, series_uid, study_uid, patient_id, usable, reason, tilt_deg, row_spacing_mm, "
+    "column_spacing_mm, thickness_mm, median_gap_mm, z_extent_mm, fov_mm, wrapped, assume_hu, "
+    "description, kernel, manufacturer"
+)
+
+
+class Index:
+    """An open index.
+
+    Parameters
+    ----------
+    database : sqlite3.Connection
+        Use :meth:`open` rather than the constructor.
+    path : Path
+        Where it lies.
+    """
+
+    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+        self.database = database
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, readonly: bool = False) -> Self:
+        """Open an index, creating it (mode 0600) unless `readonly`.
+
+        Parameters
+        ----------
+        path : path-like
+            The database file.
+        readonly : bool
+            Neither create nor change anything.
+
+        Raises
+        ------
+        UsageError
+            If there is no index, it is not one, a scan is writing to it, or the last scan was
+            interrupted.
+        """
+        path = Path(path)
+        if readonly and not path.exists():
+            raise UsageError(f"No index at {path}. Run `featurecache scan` first.")
+        try:
+            index = cls(_connect(path, readonly), path)
+            index._prepare(readonly)
+        except sqlite3.Error as error:
+            raise UsageError(_explain(path, error)) from error
+        return index
+
+    def _prepare(self, readonly: bool) -> None:
+        tables = self.database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not tables and not readonly:
+            self.database.executescript("BEGIN IMMEDIATE;" + SCHEMA + "COMMIT;")
+            self.set_meta("schema_version", SCHEMA_VERSION)
+        version = self.meta("schema_version") if tables or not readonly else None
+        if version != SCHEMA_VERSION:
+            self.close()
+            raise UsageError(
+                f"{self.path} has index version {version}, expected {SCHEMA_VERSION}. "
+                "Scan again with another --index, or delete this one."
+            )
+        if readonly and not self.meta("complete"):
+            self.close()
+            raise UsageError(
+                f"The scan behind {self.path} was interrupted, so files may be missing from it. "
+                "Run `featurecache scan` again; it continues where it stopped."
+            )
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """Return a value of the ``meta`` table."""
+        row = self.database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else row[0]
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Store a value in the ``meta`` table."""
+        self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    @property
+    def root(self) -> Path:
+        """The folder this index describes; relative paths in it start here."""
+        root = self.meta("root")
+        if root is None:
+            raise UsageError(f"{self.path} is empty. Run `featurecache scan` first.")
+        return Path(os.fsdecode(root))
+
+    def stacks(self, *, usable_only: bool = True) -> Iterator[Stack]:
+        """Yield stacks ordered by patient, study and key; memory holds one at a time.
+
+        Parameters
+        ----------
+        usable_only : bool
+            Leave out stacks that have a reason not to be used.
+        """
+        where = "WHERE usable" if usable_only else ""
+        rows = self.database.execute(
+            f"SELECT {_STACK_COLUMNS} FROM stacks {where} "  # noqa: S608  constants only
+            "ORDER BY patient_id, study_uid, key"
+        )
+        for row in rows:
+            yield self._stack(row)
+
+    def stacks_of(self, series: str) -> list[Stack]:
+        """Return the stacks with this key or SeriesInstanceUID, usable or not."""
+        rows = self.database.execute(
+            f"SELECT {_STACK_COLUMNS} FROM stacks "  # noqa: S608  constants only
+            "WHERE series_uid = ? OR key = ? ORDER BY id",
+            (series, series),
+        ).fetchall()
+        return [self._stack(row) for row in rows]
+
+    def find(self, series: str) -> Stack:
+        """Return one stack, by its key, its SeriesInstanceUID or the folder its files lie in.
+
+        Raises
+        ------
+        UsageError
+            If there is none, or the folder holds several.
+        """
+        select = f"SELECT {_STACK_COLUMNS} FROM stacks "  # noqa: S608  constants only
+        row = self.database.execute(select + "WHERE key = ?", (series,)).fetchone()
+        if row is not None:
+            return self._stack(row)
+        rows = self.database.execute(
+            select  # noqa: S608  constants only
+            + "WHERE id IN (SELECT stack FROM frames JOIN files ON files.id = file "
+            "WHERE path >= ? AND path < ?) ORDER BY usable DESC, key",
+            _below(self.relative(Path(series))),
+        ).fetchall()
+        usable = [row for row in rows if row[5]]
+        candidates = usable or rows
+        if len(candidates) == 1:
+            return self._stack(candidates[0])
+        if not candidates:
+            raise UsageError(
+                f"No series {series!r} in {self.path}: expected a SeriesInstanceUID or a folder "
+                "with one series. `featurecache info --series` lists them."
+            )
+        keys = ", ".join(row[1] for row in candidates[:5])
+        raise UsageError(f"{series!r} holds {len(candidates)} series; name one of: {keys}")
+
+    def relative(self, path: Path) -> bytes:
+        """Return a path as the index stores it: bytes, relative to the root."""
+        # The last component is not resolved: a link is an entry of its own.
+        full = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
+        if path.name in {"", ".", ".."}:
+            full = os.path.realpath(path)
+        inside = os.path.relpath(full, self.root)
+        return b"" if inside == os.curdir else os.fsencode(inside)
+
+    def account(self) -> Account:
+        """Return the account of the last scan.
+
+        Returns
+        -------
+        Account
+            Checked: it balances.
+        """
+        account = Account(seen=int(self.meta("seen", 0)))
+        for status, count in self.database.execute(
+            "SELECT status, count(*) FROM files GROUP BY status"
+        ):
+            if status in {"used", "skipped", "failed"}:
+                setattr(account, status, count)
+        for status, reason, count in self.database.execute(
+            "SELECT status, reason, count(*) FROM files WHERE status IN ('skipped', 'failed') "
+            "GROUP BY status, reason"
+        ):
+            account.reasons[status, reason] = count
+        self._add_warnings(account)
+        account.check()
+        return account
+
+    def _add_warnings(self, account: Account) -> None:
+        """Count warnings of used files by file; those that only a stack has, by stack."""
+        for warning, count in self.database.execute(
+            "SELECT value, count(*) FROM files, json_each(files.warnings) "
+            "WHERE status = 'used' GROUP BY value"
+        ):
+            account.reasons["warning", warning] = count
+        for warning, count in self.database.execute(
+            "SELECT warning, count(*) FROM findings JOIN stacks ON stacks.id = stack "
+            "WHERE usable GROUP BY warning"
+        ):
+            account.reasons.setdefault(("warning", warning), count)
+
+    def _stack(self, row: tuple[Any, ...]) -> Stack:
+        identity, key, series_uid, study_uid, patient_id, usable, reason, *rest = row
+        numbers, (wrapped, assume_hu), texts = rest[:7], rest[7:9], rest[9:]
+        warnings = self.database.execute(
+            "SELECT warning FROM findings WHERE stack = ? ORDER BY warning", (identity,)
+        )
+        fields: list[Any] = [key, series_uid, study_uid, patient_id, tuple(self._slices(identity))]
+        fields += [bool(usable), reason, tuple(warning for (warning,) in warnings)]
+        fields += [*map(_nan, numbers), bool(wrapped), bool(assume_hu), *texts]
+        return Stack(*fields)
+
+    def _slices(self, stack: int) -> Iterator[Slice]:
+        rows = self.database.execute(
+            "SELECT path, frame, sop_uid, digest, revision, rows, columns, z_mm, gap_mm, "
+            "instance_number, size, mtime_ns FROM frames JOIN files ON files.id = file "
+            "WHERE stack = ? ORDER BY place",
+            (stack,),
+        )
+        for path, frame, sop_uid, digest, revision, n_rows, columns, z, gap, *rest in rows:
+            yield Slice(
+                os.fsdecode(path),
+                frame,
+                sop_uid,
+                source_of(digest, revision),
+                n_rows,
+                columns,
+                _nan(z),
+                _nan(gap),
+                *rest,
+            )
+
+
+def source_of(digest: str, revision: int) -> str:
+    """Return `Slice.source`: the header's digest, and from the first change on the revision.
+
+    Parameters
+    ----------
+    digest : str
+        32 hex digits of raw header bytes and file size.
+    revision : int
+        How often a re-scan found the file changed.
+    """
+    if not revision:
+        return digest
+    import hashlib
+
+    return hashlib.blake2b(f"{digest}/{revision}".encode(), digest_size=16).hexdigest()
+
+
+def _below(folder: bytes) -> tuple[bytes, bytes]:
+    """Return the range of stored paths that lie in a folder."""
+    if not folder:
+        return b"", b"\xff" * 8
+    return folder + b"/", folder + b"0"  # "0" follows "/"
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _connect(path: Path, readonly: bool) -> sqlite3.Connection:
+    if not readonly:
+        # SQLite gives its journal the database's mode, so both are private.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    absolute = quote(os.fsencode(path.absolute()))
+    mode = "ro" if readonly else "rw"
+    database = sqlite3.connect(
+        f"file:{absolute}?mode={mode}", uri=True, isolation_level=None, timeout=5
+    )
+    database.execute("PRAGMA foreign_keys = ON")
+    if not readonly:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("COMMIT")
+    return database
+
+
+def _explain(path: Path, error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"Another scan is writing to {path}. Wait for it, or use another --index."
+    if name.startswith("SQLITE_READONLY") or name == "SQLITE_CANTOPEN":
+        return (
+            f"The index {path} cannot be opened ({error}). If a scan was killed, run "
+            "`featurecache scan` again; if the folder is read-only, use another --index."
+        )
+    return f"{path} is not an index of featurecache ({error}). Use another --index."
+
+
+def json_or_none(value: tuple[float, ...] | None) -> str | None:
+    """Return a vector as JSON text for a column (exact: floats round-trip)."""
+    return None if value is None else json.dumps(value)

@@ -1,0 +1,118 @@
+"""One file -> the rows that the index keeps of it. Runs in worker processes."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from featurecache.errors import ReadError
+from featurecache.files import opened
+from featurecache.header import FileHeader, load_header
+from featurecache.index import json_or_none
+from featurecache.reasons import SkipFileError
+
+FRAME_COLUMNS = (
+    "file, frame, series_uid, sop_uid, digest, study_uid, patient_id, rows, columns, position, "
+    "orientation, row_spacing_mm, column_spacing_mm, thickness_mm, kernel, acquisition, "
+    "image_type, echo, description, manufacturer, instance_number, may_be_wrapped, assumed_hu"
+)
+_WRAP_ABOVE = -100.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What became of one file when its header was read.
+
+    Parameters
+    ----------
+    status : str
+        "image", "skipped" or "failed".
+    reason, detail : str or None
+        Why not.
+    warnings : str
+        JSON list.
+    series_uid : str or None
+        For images.
+    frames : tuple of tuple
+        Rows of the ``frames`` table, without the file's number.
+    """
+
+    status: str
+    reason: str | None
+    detail: str | None
+    warnings: str
+    series_uid: str | None
+    frames: tuple[tuple[Any, ...], ...]
+
+
+def read_file(item: tuple[bytes, int, int], *, root: bytes, assume_hu: bool) -> FileRecord:
+    """Read the header of one file.
+
+    Parameters
+    ----------
+    item : tuple of (bytes, int, int)
+        Path relative to the root, size and time as the walk saw them.
+    root : bytes
+        Absolute path of the root.
+    assume_hu : bool
+        Take stored values as Hounsfield units where rescale is absent.
+
+    Returns
+    -------
+    FileRecord
+        Never raises ReadError: a reason is a result.
+    """
+    path, size, mtime_ns = item
+    try:
+        with opened(os.path.join(root, path), size, mtime_ns) as fd:  # noqa: PTH118
+            header = load_header(fd, size, assume_hu=assume_hu)
+    except SkipFileError as error:
+        return FileRecord("skipped", error.reason, error.detail, "[]", None, ())
+    except ReadError as error:
+        return FileRecord("failed", error.reason, error.detail, "[]", None, ())
+    frames = tuple(
+        _row(header, number) for number, frame in enumerate(header.frames) if not frame.localizer
+    )
+    if not frames:
+        return FileRecord("skipped", "localizer", "every frame is one", "[]", None, ())
+    warnings = json.dumps(header.warnings) if header.warnings else "[]"
+    return FileRecord("image", None, None, warnings, header.series_uid, frames)
+
+
+def _row(header: FileHeader, number: int) -> tuple[Any, ...]:
+    frame = header.frames[number]
+    may_be_wrapped = (
+        header.bits_stored == 12
+        and header.pixel_representation == 0
+        and frame.slope == 1
+        and frame.intercept > _WRAP_ABOVE
+    )
+    return (
+        number,
+        header.series_uid,
+        header.sop_uid,
+        header.digest,
+        header.study_uid,
+        header.patient_id,
+        header.rows,
+        header.columns,
+        json_or_none(frame.position),
+        json_or_none(frame.orientation),
+        _known(frame.row_spacing_mm),
+        _known(frame.column_spacing_mm),
+        _known(frame.thickness_mm),
+        frame.kernel,
+        frame.acquisition,
+        frame.image_type,
+        header.echo,
+        header.description,
+        header.manufacturer,
+        frame.instance_number,
+        may_be_wrapped,
+        header.assumed_hu,
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,51 @@
+"""One writer at a time: a lock file beside the store that dies with its holder."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from featurecache.errors import StoreError, StoreLockedError
+
+
+@contextmanager
+def store_lock(store: Path) -> Iterator[None]:
+    """Hold the lock of a store.
+
+    The kernel drops the lock when its holder ends in any way, so a stale one cannot remain.
+    The lock file lies beside the store (``.NAME.lock``), so that equal work gives equal stores,
+    and stays: removing it would let two writers lock two files of one name.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the store; it need not exist yet.
+
+    Raises
+    ------
+    StoreLockedError
+        Another process holds the lock; the message names it.
+    StoreError
+        The folder cannot be written.
+    """
+    path = store.with_name(f".{store.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write beside {store}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise StoreLockedError(
+                f"{store} is being written by {holder}. Wait for it, or stop it and run again"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield

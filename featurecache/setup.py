@@ -1,0 +1,114 @@
+"""What `featurecache init` does: check what was given, write the settings, make the key."""
+
+from pathlib import Path
+
+from featurecache.errors import UsageError
+from featurecache.identifiers import create_key
+from featurecache.project import FILE_NAME, load_project, write_project
+
+
+def initialise(
+    folder: Path,
+    source: Path,
+    *,
+    preset: str | None = None,
+    labels: Path | None = None,
+    labels_format: str | None = None,
+    slice_labels: Path | None = None,
+    store: Path | None = None,
+    key: Path | None = None,
+    keep_ids: bool = False,
+    force: bool = False,
+) -> str:
+    """Write ``featurecache.toml`` and, unless identifiers are kept, the key file.
+
+    Parameters
+    ----------
+    folder : Path
+        The project folder.
+    source : Path
+        Folder of DICOM files.
+    preset : {"cq500", "rsna"} or None
+        Sets `labels_format` and `keep_ids` for a public data set.
+    labels, slice_labels : Path or None
+        Label files.
+    labels_format : {"table", "cq500", "rsna"} or None
+        None: by preset, else ``table``.
+    store, key : Path or None
+        None: the defaults.
+    keep_ids : bool
+        Keep identifiers in the store as they are.
+    force : bool
+        Replace the settings that are there. A key is never replaced.
+
+    Returns
+    -------
+    str
+        What was written and what comes next, for people.
+
+    Raises
+    ------
+    UsageError
+        `source` or a label file is missing, or the folder has settings already.
+    """
+    _check(folder, source, labels, slice_labels, force=force)
+    path = write_project(
+        folder,
+        replace=True,
+        preset=preset,
+        source=source,
+        labels=labels,
+        labels_format=labels_format or preset or "table",
+        slice_labels=slice_labels,
+        store=store or folder / "cache.zarr",
+        key=key,
+        keep_ids=keep_ids or preset is not None,
+    )
+    return "\n".join([f"wrote {path}", *_key_lines(folder), *_next_steps(labels, slice_labels)])
+
+
+def _check(
+    folder: Path, source: Path, labels: Path | None, slice_labels: Path | None, *, force: bool
+) -> None:
+    if not source.is_dir():
+        hint = "; unzip it first" if source.suffix.lower() in {".zip", ".tar", ".gz"} else ""
+        came = "is a file" if source.exists() else "does not exist"
+        raise UsageError(f"SOURCE {source} {came}: expected a folder of DICOM files{hint}")
+    for option, file in (("--labels", labels), ("--slice-labels", slice_labels)):
+        if file is not None and not file.is_file():
+            came = "is a folder" if file.is_dir() else "does not exist"
+            raise UsageError(f"{option} {file} {came}: expected a CSV file")
+    if (folder / FILE_NAME).exists() and not force:
+        raise UsageError(
+            f"{folder / FILE_NAME} exists: edit it, or replace it with --force (a key stays)"
+        )
+
+
+def _key_lines(folder: Path) -> list[str]:
+    project = load_project(folder)
+    if project.keep_ids:
+        return ["identifiers will stand in the store as they are (public data)"]
+    path = project.key_for(project.store)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if create_key(path):
+        return [
+            f"wrote {path}: the secret behind the ids of the store; keep it, share it with none"
+        ]
+    return [f"kept {path}"]
+
+
+def _next_steps(labels: Path | None, slice_labels: Path | None) -> list[str]:
+    steps = [
+        "",
+        "next:",
+        "  featurecache scan                      what is in the files",
+        "  featurecache extract --backbone vgg16  features of every slice",
+    ]
+    if labels is None and slice_labels is None:
+        return [*steps, f"  then name your labels in {FILE_NAME} and run `seqhead fit --rnn gru`"]
+    return [
+        *steps,
+        "  seqhead labels                         what the labels are",
+        "  seqhead fit --rnn gru                  a head on the features",
+        "  seqhead evaluate                       how good it is on held-out patients",
+    ]

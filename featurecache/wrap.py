@@ -1,0 +1,53 @@
+"""The RSNA 2019 wrap: Hounsfield units stored modulo 4096 in 12 unsigned bits.
+
+Some series of that set say BitsStored 12, PixelRepresentation 0 and an intercept near 0: air at
+-1000 HU is stored as 3096. Modulo 4096 from -1024 on gives the Hounsfield units exactly; the
+published fix (add 1000, subtract 4096) is wrong below -1000. Whether a series is wrapped cannot be
+told from one slice, so it is decided for the whole series by its air peak.
+"""
+
+import numpy as np
+
+_MODULUS = 4096
+_FIRST_HU = -1024
+_AIR = slice(2900, 3201)
+_NEVER = slice(2048, 2900)  # -2048 to -1197 HU if wrapped: no such tissue
+_LEAST_SHARE = 0.02
+
+
+def histogram(stored: np.ndarray) -> np.ndarray:
+    """Return counts of the stored values 0 to 4095: int64 (4096,)."""
+    return np.bincount(np.clip(stored.ravel(), 0, _MODULUS - 1), minlength=_MODULUS)
+
+
+def has_air_peak(counts: np.ndarray) -> bool:
+    """Say whether stored values peak where air lies in a wrapped series.
+
+    Parameters
+    ----------
+    counts : ndarray (4096,)
+        Histograms of several slices, added.
+    """
+    total = counts.sum()
+    air, never = counts[_AIR].sum(), counts[_NEVER].sum()
+    return bool(total and air >= _LEAST_SHARE * total and air > 2 * never)
+
+
+def unwrap(stored: np.ndarray, intercept: float) -> np.ndarray:
+    """Undo the wrap.
+
+    Parameters
+    ----------
+    stored : ndarray (H, W) of uint16
+        Values 0 to 4095.
+    intercept : float
+        RescaleIntercept; the slope is 1.
+
+    Returns
+    -------
+    ndarray (H, W) of int16
+        Such that adding the intercept gives -1024 to 3071 HU.
+    """
+    offset = round(intercept) - _FIRST_HU
+    wrapped = (stored.astype(np.int32) + offset) % _MODULUS
+    return (wrapped - offset).astype(np.int16)

@@ -1,0 +1,159 @@
+"""Ragged matrices to padded batches of like length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+_JITTER = 0.1  # relative: series of like length meet in changing batches
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some series, padded at the end to the longest of them.
+
+    Parameters
+    ----------
+    x : float32 tensor (B, S, D)
+        Features; padding is zero.
+    mask : bool tensor (B, S)
+        True where there is a slice.
+    y : float32 tensor (B, K) or (B, S, K), or None
+        Labels; NaN where unknown, and in padding.
+    rows : int array (B,)
+        Which series these are.
+    """
+
+    x: "torch.Tensor"
+    mask: "torch.Tensor"
+    y: "torch.Tensor | None"
+    rows: np.ndarray
+
+
+def batch_rows(
+    lengths: Sequence[int] | np.ndarray, batch_size: int, rng: np.random.Generator | None = None
+) -> list[np.ndarray]:
+    """Group series of like length, so that little is padding.
+
+    Parameters
+    ----------
+    lengths : int array (B,)
+        Slices of each series.
+    batch_size : int
+        Series in a batch; the last batch may have fewer.
+    rng : Generator or None
+        Shuffles within like lengths, and the order of the batches; None: by length.
+
+    Returns
+    -------
+    list of int arrays
+        Every series once.
+    """
+    key = np.asarray(lengths, dtype=np.float64)
+    if rng is not None:
+        key = key * rng.uniform(1 - _JITTER, 1 + _JITTER, size=len(key))
+    order = np.argsort(key, kind="stable")
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if rng is not None:
+        groups = [groups[k] for k in rng.permutation(len(groups))]
+    return groups
+
+
+def collate(
+    X: Sequence[np.ndarray],
+    y: np.ndarray | Sequence[np.ndarray] | None,
+    rows: np.ndarray,
+    device: "torch.device | str" = "cpu",
+    pad_to: int | None = None,
+) -> Batch:
+    """Pad some series to one tensor.
+
+    Parameters
+    ----------
+    X : sequence of B arrays (n, D)
+        Features of all series.
+    y : array (B, K), sequence of arrays (n, K), or None
+        Labels of all series, or of their slices.
+    rows : int array
+        The series wanted.
+    device : torch.device or str
+        Where the tensors go.
+    pad_to : int or None
+        Slices to pad to; None: the longest of these series.
+
+    Returns
+    -------
+    Batch
+    """
+    import torch
+
+    lengths = [len(X[row]) for row in rows]
+    S, D = pad_to or max(lengths), X[rows[0]].shape[1]
+    x = np.zeros((len(rows), S, D), dtype=np.float32)
+    for place, row in enumerate(rows):
+        x[place, : lengths[place]] = X[row]
+    mask = np.arange(S) < np.array(lengths)[:, None]
+    return Batch(
+        torch.from_numpy(x).to(device),
+        torch.from_numpy(mask).to(device),
+        None if y is None else torch.from_numpy(_padded_labels(y, rows, S)).to(device),
+        rows,
+    )
+
+
+def batches(
+    X: Sequence[np.ndarray],
+    y: np.ndarray | Sequence[np.ndarray] | None,
+    batch_size: int,
+    rng: np.random.Generator | None = None,
+    device: "torch.device | str" = "cpu",
+) -> Iterator[Batch]:
+    """All series as batches, each series once.
+
+    Parameters
+    ----------
+    X, y, device
+        As in `collate`.
+    batch_size, rng
+        As in `batch_rows`.
+
+    Yields
+    ------
+    Batch
+    """
+    for rows in batch_rows([len(matrix) for matrix in X], batch_size, rng):
+        yield collate(X, y, rows, device)
+
+
+def row_statistics(X: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature over all slices of all series.
+
+    Parameters
+    ----------
+    X : sequence of arrays (n, D)
+        Training features.
+
+    Returns
+    -------
+    mean, scale : float32 arrays (D,)
+        `scale` is 1 for a feature that does not vary.
+    """
+    count = sum(len(matrix) for matrix in X)
+    mean = sum(matrix.sum(axis=0, dtype=np.float64) for matrix in X) / count
+    square = sum(((matrix.astype(np.float64) - mean) ** 2).sum(axis=0) for matrix in X) / count
+    scale = np.sqrt(square)
+    scale[scale < 1e-6 * np.maximum(np.abs(mean), 1.0)] = 1.0
+    return np.asarray(mean, dtype=np.float32), scale.astype(np.float32)
+
+
+def _padded_labels(y: np.ndarray | Sequence[np.ndarray], rows: np.ndarray, S: int) -> np.ndarray:
+    if isinstance(y, np.ndarray):
+        return y[rows].astype(np.float32)
+    padded = np.full((len(rows), S, y[rows[0]].shape[1]), np.nan, dtype=np.float32)
+    for place, row in enumerate(rows):
+        padded[place, : len(y[row])] = y[row]
+    return padded

@@ -1,0 +1,310 @@
+"""A feature set joined with labels: what a fit learns from."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from featurecache.identifiers import Identifiers
+from featurecache.store import FeatureSet, FeatureStore
+from seqhead.errors import FitError, LabelError
+from seqhead.labels.file import LabelFile
+from seqhead.labels.join import Joined, join_labels
+from seqhead.labels.statistics import any_of
+
+Level = Literal["series", "slice"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What the store or the label file has and a fit does not use.
+
+    Parameters
+    ----------
+    unmatched_labels : list of str
+        Identifiers of the label file that are not in the store.
+    unlabelled_series : list of str
+        Series of the store without any known label.
+    empty_series : list of str
+        Series of which no slice has features.
+    partial_series : list of str
+        Series that are used although some of their slices have no features.
+    """
+
+    unmatched_labels: list[str]
+    unlabelled_series: list[str]
+    empty_series: list[str]
+    partial_series: list[str]
+
+    def document(self) -> dict[str, list[str]]:
+        """The lists as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """B labelled series of a feature set.
+
+    Parameters
+    ----------
+    features : str
+        Name of the feature set.
+    names : tuple of str
+        Names of the K labels.
+    level : str
+        ``"series"`` or ``"slice"``.
+    series : DataFrame
+        B rows of ``FeatureSet.series`` with ``user_patient`` and ``user_series`` (``""`` where
+        the label file does not say).
+    slices : DataFrame
+        N rows of ``FeatureSet.slices`` with ``user_slice``; series by series in the order of
+        `series`.
+    X : list of B arrays (n, D)
+        Features.
+    y : float32 array (B, K), or list of B float32 arrays (n, K) at level slice
+        Labels; NaN is unknown.
+    left_out : LeftOut
+        What is not used, and why.
+    """
+
+    features: str
+    names: tuple[str, ...]
+    level: Level
+    series: pd.DataFrame
+    slices: pd.DataFrame
+    X: list[np.ndarray]
+    y: np.ndarray | list[np.ndarray]
+    left_out: LeftOut
+
+    @property
+    def series_y(self) -> np.ndarray:
+        """Labels of series (B, K): at level slice, a series has what any of its slices has."""
+        return series_labels(self.y)
+
+    @property
+    def flat_y(self) -> np.ndarray:
+        """Labels of what is labelled: (B, K), or (N, K) at level slice."""
+        return self.y if isinstance(self.y, np.ndarray) else np.concatenate(self.y)
+
+    @property
+    def patients(self) -> np.ndarray:
+        """Store id of each series' patient (B,)."""
+        return self.series["patient"].to_numpy(dtype=object)
+
+    def take(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | list[np.ndarray]]:
+        """Features and labels of some series.
+
+        Parameters
+        ----------
+        rows : int array or bool array (B,)
+            Which series.
+
+        Returns
+        -------
+        X, y
+        """
+        places = np.arange(len(self.X))[rows]
+        X = [self.X[k] for k in places]
+        if isinstance(self.y, np.ndarray):
+            return X, self.y[places]
+        return X, [self.y[k] for k in places]
+
+
+def series_labels(y: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Labels of series, whatever the level.
+
+    Parameters
+    ----------
+    y : float array (B, K), or list of B arrays (n, K)
+        Labels of series, or of their slices.
+
+    Returns
+    -------
+    float32 array (B, K)
+    """
+    if isinstance(y, np.ndarray):
+        return y
+    owner = np.repeat(np.arange(len(y)), [len(rows) for rows in y])
+    return any_of(np.concatenate(list(y)), owner, np.arange(len(y)))
+
+
+def choose_features(store: FeatureStore, name: str | None) -> str:
+    """Name of the feature set to use: the one asked for, or the only one.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The store.
+    name : str or None
+        What ``--features`` says.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FitError
+        There is none, or several to choose from.
+    """
+    if name is not None:
+        return name
+    if len(store.names) == 1:
+        return store.names[0]
+    if not store.names:
+        raise FitError(
+            f"{store.path} has no features yet. Run `featurecache extract --backbone NAME` first"
+        )
+    raise FitError(
+        f"{store.path} has {len(store.names)} feature sets: choose one with --features "
+        f"({', '.join(store.names)})"
+    )
+
+
+def load_cohort(
+    features: FeatureSet,
+    identifiers: Identifiers,
+    labels: LabelFile,
+    slice_labels: LabelFile | None = None,
+    level: Level | None = None,
+) -> Cohort:
+    """Join features with labels.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        A complete feature set.
+    identifiers : Identifiers
+        The key of its store.
+    labels : LabelFile
+        Labels of patients, studies, series or slices.
+    slice_labels : LabelFile or None
+        Labels of slices, where `labels` are of something larger.
+    level : str or None
+        ``"series"``, ``"slice"``, or None: slices if `labels` are of slices, else series.
+
+    Returns
+    -------
+    Cohort
+
+    Raises
+    ------
+    LabelError
+        Labels do not fit the store or the level.
+    FitError
+        No series has both features and labels.
+    StoreError
+        The store is incomplete or damaged.
+    """
+    table, rows = features.series, features.slices
+    if level is None:
+        level = "slice" if labels.level == "slice" else "series"
+    source = _source(labels, slice_labels, level)
+    planned = planned_slices(features)
+    joined = join_labels(source, identifiers, table, planned)
+    per_series = _per_series(joined, table, planned)  # (B, K), also of slices that failed
+    known = ~np.isnan(per_series).all(axis=1)
+    if level == "slice":
+        known = _any_known(joined.values[: len(rows)], rows, table)
+    has_rows = table["n_ok"].to_numpy() > 0
+    if not (known & has_rows).any():
+        raise FitError("no series has both features and a known label")
+    chosen = table.index[known & has_rows]
+    ordered, X = _matrices(features, chosen)
+    y: np.ndarray | list[np.ndarray] = per_series[known & has_rows]
+    if level == "slice":
+        y = _split(joined.values[ordered], X)
+    return Cohort(
+        features=features.name, names=joined.names, level=level,
+        series=_with_user_ids(table, joined)[known & has_rows],
+        slices=_slices_with_user_ids(rows, joined, ordered), X=X, y=y,
+        left_out=LeftOut(
+            unmatched_labels=joined.unmatched_labels,
+            unlabelled_series=table.index[~known & has_rows].tolist(),
+            empty_series=table.index[~has_rows].tolist(),
+            partial_series=chosen[
+                (table["n_ok"] < table["n_slices"]).loc[chosen].to_numpy()
+            ].tolist(),
+        ),
+    )  # fmt: skip
+
+
+def planned_slices(features: FeatureSet) -> pd.DataFrame:
+    """Slices with features, then those without: labels speak of both.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        A feature set.
+
+    Returns
+    -------
+    DataFrame
+        As ``features.slices``, whose N rows come first.
+    """
+    rows = features.slices
+    return pd.concat([rows, features.failed[rows.columns]], ignore_index=True)
+
+
+def _source(labels: LabelFile, slice_labels: LabelFile | None, level: str) -> LabelFile:
+    if level == "series" or labels.level == "slice":
+        return labels
+    if slice_labels is None:
+        raise LabelError(
+            f"{labels.source} labels each {labels.level}, not each slice. Give a table with "
+            "SOPInstanceUID as --slice-labels, or use --level series"
+        )
+    return slice_labels
+
+
+def _per_series(joined: Joined, series: pd.DataFrame, planned: pd.DataFrame) -> np.ndarray:
+    if joined.level != "slice":
+        return joined.values
+    return any_of(joined.values, planned["series"].to_numpy(), series.index.to_numpy())
+
+
+def _any_known(values: np.ndarray, rows: pd.DataFrame, series: pd.DataFrame) -> np.ndarray:
+    known = rows["series"].to_numpy()[~np.isnan(values).all(axis=1)]
+    return series.index.isin(known)
+
+
+def _matrices(features: FeatureSet, chosen: pd.Index) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Rows of the chosen series, in their order, and one view of the matrix for each."""
+    places = features.slices.groupby("series", sort=False).indices
+    picked = [places[series] for series in chosen]
+    everything = features.to_numpy()
+    X = [
+        everything[rows[0] : rows[-1] + 1]
+        if rows[-1] - rows[0] + 1 == len(rows)
+        else everything[rows]
+        for rows in picked
+    ]
+    _check_finite(X, chosen)
+    return np.concatenate(picked), X
+
+
+def _check_finite(X: list[np.ndarray], series: pd.Index) -> None:
+    for matrix, name in zip(X, series, strict=True):
+        if not np.isfinite(matrix).all():
+            raise FitError(f"features of series {name} are not finite. Run `featurecache verify`")
+
+
+def _split(values: np.ndarray, X: list[np.ndarray]) -> list[np.ndarray]:
+    return np.split(values, np.cumsum([len(matrix) for matrix in X])[:-1])
+
+
+def _with_user_ids(series: pd.DataFrame, joined: Joined) -> pd.DataFrame:
+    known = joined.user_ids if joined.level != "slice" else pd.DataFrame()
+    return series.assign(
+        user_patient=known.get("patient", pd.Series("", range(len(series)))).to_numpy(),
+        user_series=known.get("series", pd.Series("", range(len(series)))).to_numpy(),
+    )
+
+
+def _slices_with_user_ids(rows: pd.DataFrame, joined: Joined, ordered: np.ndarray) -> pd.DataFrame:
+    table = rows.iloc[ordered].reset_index(drop=True)
+    if joined.level != "slice":
+        return table.assign(user_slice="")
+    return table.assign(user_slice=joined.user_ids["slice"].to_numpy()[ordered])

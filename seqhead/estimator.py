@@ -1,0 +1,144 @@
+"""What the estimators share: checking ragged input, labels, and scikit-learn's outputs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seqhead.errors import FitError
+
+
+def check_matrices(X: Sequence[Any], width: int | None = None) -> list[np.ndarray]:
+    """Check a ragged list of feature matrices.
+
+    Parameters
+    ----------
+    X : sequence of B arrays (n, D)
+        Slices of each series; n may differ, D may not.
+    width : int or None
+        D of the fit, for prediction.
+
+    Returns
+    -------
+    list of B arrays (n, D)
+
+    Raises
+    ------
+    FitError
+        There is no series, one has no slices, widths differ, or a value is not finite.
+    """
+    matrices = [np.asarray(matrix) for matrix in X]
+    if not matrices:
+        raise FitError("no series: expected a list of (n_slices, D) matrices")
+    width = width or (matrices[0].shape[1] if matrices[0].ndim == 2 else None)
+    for number, matrix in enumerate(matrices):
+        if matrix.ndim != 2 or not len(matrix) or matrix.shape[1] != width:
+            raise FitError(
+                f"series {number} has shape {matrix.shape}; expected (n_slices, {width or 'D'}) "
+                "with at least one slice"
+            )
+        if not np.isfinite(matrix).all():
+            raise FitError(f"series {number} has features that are not finite")
+    return matrices
+
+
+def check_labels(y: Any, n: int) -> np.ndarray:
+    """Check labels of series.
+
+    Parameters
+    ----------
+    y : array-like (B,) or (B, K)
+        1, 0 or NaN (unknown).
+    n : int
+        B.
+
+    Returns
+    -------
+    float32 array (B, K)
+
+    Raises
+    ------
+    FitError
+        Another shape, or another value.
+    """
+    values = _as_matrix(y, n)
+    if np.isnan(values).all():
+        raise FitError("every label is unknown")
+    return values
+
+
+def check_slice_labels(y: Sequence[Any], X: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Check labels of slices.
+
+    Parameters
+    ----------
+    y : sequence of B arrays (n,) or (n, K)
+        1, 0 or NaN (unknown) for each slice.
+    X : sequence of B arrays (n, D)
+        Features.
+
+    Returns
+    -------
+    list of B float32 arrays (n, K)
+
+    Raises
+    ------
+    FitError
+        The number of slices differs from the features', or another value.
+    """
+    if len(y) != len(X):
+        raise FitError(f"{len(y)} label arrays for {len(X)} series")
+    labels = [_as_matrix(rows, len(matrix)) for rows, matrix in zip(y, X, strict=True)]
+    if all(np.isnan(rows).all() for rows in labels):
+        raise FitError("every label is unknown")
+    return labels
+
+
+def binary_or_many(probability: np.ndarray) -> np.ndarray:
+    """(n, K) probabilities as scikit-learn wants them: (n, 2) for one label.
+
+    Parameters
+    ----------
+    probability : array (n, K)
+        Probability of each label.
+
+    Returns
+    -------
+    array (n, K), or (n, 2) where K is 1
+    """
+    if probability.shape[1] > 1:
+        return probability
+    return np.hstack([1 - probability, probability])
+
+
+def decide(scored: np.ndarray, K: int) -> np.ndarray:
+    """Labels that are more likely present than not.
+
+    Parameters
+    ----------
+    scored : array (n, 2) for one label, (n, K) for several
+        Output of `binary_or_many`.
+    K : int
+        Number of labels.
+
+    Returns
+    -------
+    int array (n,) for one label, (n, K) for several
+    """
+    present = (scored >= 0.5).astype(int)
+    return present[:, 1] if K == 1 else present
+
+
+def classes_of(K: int) -> Any:
+    """``classes_`` of a fitted estimator: one array, or one for each of several labels."""
+    return np.array([0, 1]) if K == 1 else [np.array([0, 1]) for _ in range(K)]
+
+
+def _as_matrix(y: Any, n: int) -> np.ndarray:
+    values = np.asarray(y, dtype=np.float32)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or len(values) != n:
+        raise FitError(f"labels have shape {np.shape(y)}; expected ({n},) or ({n}, K)")
+    if not (np.isnan(values) | (values == 0) | (values == 1)).all():
+        raise FitError("labels must be 0, 1 or NaN (unknown)")
+    return values

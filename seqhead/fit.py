@@ -1,0 +1,203 @@
+"""Cached features and labels to a run folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featurecache.store import FeatureSet
+from seqhead.baselines import PositionBaseline
+from seqhead.classifier import SequenceClassifier
+from seqhead.cohort import Cohort
+from seqhead.config import FeaturesConfig, RunConfig, SplitConfig, SvmConfig
+from seqhead.evaluate import evaluate_predictions, thresholds_of
+from seqhead.metrics import label_metrics, macro_metrics
+from seqhead.options import FitOptions, make_estimator
+from seqhead.predictions import baseline_table, fold_table, prediction_table
+from seqhead.run import Run, RunDraft, next_run_path, refuse_existing, write_run
+from seqhead.scores import Scores, scores_from
+from seqhead.sources import Sources, open_sources
+from seqhead.splits import SPLITS, check_disjoint, split_patients
+from seqhead.svm import PooledSVC
+from seqhead.train import History, Progress
+
+Estimator = SequenceClassifier | PooledSVC
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit did.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    cohort : Cohort
+        What it learnt from.
+    history : History
+        Epochs; empty for an SVM.
+    validation : dict
+        ``labels`` and ``macro`` metrics of the validation patients.
+    notes : list of str
+        What a user should know of the data.
+    """
+
+    run: Run
+    cohort: Cohort
+    history: History
+    validation: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The document of ``seqhead fit --json``."""
+        config, left_out, folds = self.run.config, self.cohort.left_out, self.run.folds
+        return {
+            "schema_version": 1,
+            "run": self.run.path.as_posix(),
+            "features": config.features.name,
+            "level": config.level,
+            "model": config.model,
+            "labels": list(config.labels),
+            "series": {s: int((folds["split"] == s).sum()) for s in SPLITS},
+            "patients": {s: folds["patient"][folds["split"] == s].nunique() for s in SPLITS},
+            "epochs": len(self.history.epochs),
+            "best_epoch": self.history.best_epoch,
+            "validation": self.validation,
+            "left_out": left_out.document(),
+            "notes": self.notes,
+        }
+
+
+def fit(
+    sources: Sources,
+    options: FitOptions,
+    *,
+    out: Path | None = None,
+    project: Path | None = None,
+    progress: Progress | None = None,
+) -> FitReport:
+    """Fit a head on the training patients, stop on the validation patients, write a run.
+
+    Test patients touch nothing but their rows of ``predictions.csv`` and ``metrics.json``.
+
+    Parameters
+    ----------
+    sources : Sources
+        Store and labels.
+    options : FitOptions
+        What to fit.
+    out : Path or None
+        The run folder; ``runs/<features>-<model>-<n>`` in the project folder by default.
+    project : Path or None
+        Folder that paths in ``config.toml`` are relative to; the working folder by default.
+    progress : callable or None
+        Called after each epoch, see `seqhead.train.train`.
+
+    Returns
+    -------
+    FitReport
+
+    Raises
+    ------
+    LabelError, SplitError, FitError, RunError
+        Labels, patients, options or `out` do not allow it.
+    StoreError
+        The store is incomplete, damaged, or of another key.
+    """
+    if out is not None:
+        refuse_existing(out)
+    opened = open_sources(sources, options.features)
+    cohort = opened.cohort(options.level)
+    model = make_estimator(options, cohort.level)
+    split = split_patients(cohort.patients, cohort.series_y, seed=options.seed)
+    folds = fold_table(cohort, split)
+    check_disjoint(folds)
+    history = _fit_model(model, cohort, split, progress)
+    baseline = _fit_baseline(cohort, split)
+    predictions = prediction_table(cohort, split, model.predict_proba(cohort.X), baseline)
+    validation = scores_from(predictions[predictions["split"] == "validation"], cohort.names)
+    config = RunConfig(
+        level=cohort.level,
+        labels=cohort.names,
+        thresholds=thresholds_of(validation),
+        features=describe_features(opened.features),
+        sources=sources.relative_to(project or Path()),
+        split=SplitConfig(seed=options.seed),
+        **_model_config(model),
+    )
+    metrics = evaluate_predictions(predictions, cohort.names, cohort.level).document()
+    out = out or next_run_path((project or Path()) / "runs", f"{cohort.features}-{config.model}")
+    draft = RunDraft(config, model.state(), baseline, folds, predictions, history.epochs, metrics)
+    run = write_run(out, draft)
+    notes = [*opened.labels.notes, *_notes(cohort, split)]
+    return FitReport(run, cohort, history, _validation_metrics(validation, config), notes)
+
+
+def describe_features(features: FeatureSet) -> FeaturesConfig:
+    """What a run remembers of a feature set.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+
+    Returns
+    -------
+    FeaturesConfig
+    """
+    return FeaturesConfig(
+        name=features.name,
+        dim=features.dim,
+        dtype=str(features.dtype),
+        fingerprint=features.fingerprint,
+        recipe=features.recipe,
+    )
+
+
+def _fit_model(
+    model: Estimator, cohort: Cohort, split: np.ndarray, progress: Progress | None
+) -> History:
+    training = cohort.take(split == "train")
+    if isinstance(model, PooledSVC):
+        model.fit(*training, groups=cohort.patients[split == "train"])
+        return History()
+    validation = cohort.take(split == "validation")
+    model.fit(*training, validation=validation, progress=progress)
+    return model.history_
+
+
+def _fit_baseline(cohort: Cohort, split: np.ndarray) -> PositionBaseline:
+    table, owner = baseline_table(cohort)
+    rows = (split == "train")[owner]
+    return PositionBaseline.fit(table[rows], cohort.flat_y[rows], cohort.names)
+
+
+def _model_config(model: Estimator) -> dict[str, Any]:
+    if isinstance(model, PooledSVC):
+        return {"svm": SvmConfig(**model.get_params())}
+    return {"head": model.head_.config, "training": model.train_config()}
+
+
+def _validation_metrics(scores: Scores, config: RunConfig) -> dict[str, Any]:
+    labels = {
+        name: label_metrics(scores.y[:, k], scores.probability[:, k], config.thresholds[k])
+        for k, name in enumerate(config.labels)
+    }
+    return {"labels": labels, "macro": macro_metrics(labels)}
+
+
+def _notes(cohort: Cohort, split: np.ndarray) -> list[str]:
+    """Labels of which a split has one class only."""
+    y, notes = cohort.series_y, []
+    for name in SPLITS:
+        part = y[split == name]
+        for answer, word in ((1, "positive"), (0, "negative")):
+            missing = [
+                label
+                for k, label in enumerate(cohort.names)
+                if not (part[:, k] == answer).any()
+            ]  # fmt: skip
+            if missing:
+                notes.append(f"no {word} {name} series for {', '.join(missing)}")
+    return notes

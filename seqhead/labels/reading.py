@@ -1,0 +1,65 @@
+"""A path and the name of a format to a LabelFile."""
+
+from pathlib import Path
+
+from seqhead.errors import LabelError
+from seqhead.labels.cq500 import read_cq500
+from seqhead.labels.file import LabelFile
+from seqhead.labels.rsna import read_rsna
+from seqhead.labels.table import read_table
+
+LABEL_FORMATS = {"table": read_table, "cq500": read_cq500, "rsna": read_rsna}
+"""Readers by the name that ``--labels-format`` takes."""
+
+
+def read_labels(path: Path, label_format: str = "table") -> LabelFile:
+    """Read a label file.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file.
+    label_format : str
+        A key of `LABEL_FORMATS`.
+
+    Returns
+    -------
+    LabelFile
+
+    Raises
+    ------
+    LabelError
+        The format is unknown, or the file is not of that format; the message names the line.
+    """
+    if label_format not in LABEL_FORMATS:
+        raise LabelError(
+            f"the label format must be one of {', '.join(LABEL_FORMATS)}. Got {label_format!r}"
+        )
+    return LABEL_FORMATS[label_format](path)
+
+
+def read_slice_labels(path: Path) -> LabelFile:
+    """Read a table of slice labels, as ``--slice-labels`` takes it.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the format ``table`` with a column ``SOPInstanceUID``.
+
+    Returns
+    -------
+    LabelFile
+        Level slice.
+
+    Raises
+    ------
+    LabelError
+        The file has no column ``SOPInstanceUID``, or as `read_labels`.
+    """
+    labels = read_table(path)
+    if labels.level != "slice":
+        raise LabelError(
+            f"{path.name}: slice labels need the column SOPInstanceUID; found only labels of each "
+            f"{labels.level}. Give this file as --labels instead"
+        )
+    return labels

@@ -1,0 +1,114 @@
+"""Labels beside scores, at the level they are judged on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from seqhead.errors import FitError
+from seqhead.labels.statistics import any_of
+
+EVALUATION_LEVELS = ("slice", "series", "patient")
+"""From the finest to the coarsest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """n slices, series or patients with their labels and scores.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Names of the K labels.
+    y : float array (n, K)
+        1, 0, or NaN for unknown.
+    probability : float array (n, K)
+        The model's.
+    baseline : float array (n, K)
+        The position-and-length baseline's.
+    patients : array of str (n,)
+        Patient of each row.
+    """
+
+    names: tuple[str, ...]
+    y: np.ndarray
+    probability: np.ndarray
+    baseline: np.ndarray
+    patients: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def scores_from(predictions: pd.DataFrame, names: Sequence[str]) -> Scores:
+    """Rows of ``predictions.csv`` as they are.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Columns ``patient``, ``y:NAME``, ``p:NAME`` and ``baseline:NAME``.
+    names : sequence of str
+        Names of the K labels.
+
+    Returns
+    -------
+    Scores
+    """
+    y, probability, baseline = (
+        predictions[[f"{kind}:{name}" for name in names]].to_numpy(np.float64)
+        for kind in ("y", "p", "baseline")
+    )
+    patients = predictions["patient"].to_numpy(dtype=object)
+    return Scores(tuple(names), y, probability, baseline, patients)
+
+
+def scores_at(predictions: pd.DataFrame, names: Sequence[str], level: str) -> Scores:
+    """Predictions at a level that is coarser than, or the same as, the one they were made at.
+
+    A series has what any of its slices has, and the probability of its most suspicious slice.
+    A patient has what any of its series has, and the mean probability of its series.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As `scores_from`; a column ``slice`` says that rows are slices, else they are series.
+    names : sequence of str
+        Names of the K labels.
+    level : str
+        ``"slice"``, ``"series"`` or ``"patient"``.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    FitError
+        The predictions are coarser than the level.
+    """
+    made_at = "slice" if "slice" in predictions else "series"
+    if EVALUATION_LEVELS.index(level) < EVALUATION_LEVELS.index(made_at):
+        raise FitError(
+            f"this run predicts each {made_at}, so it cannot be evaluated at level {level}. "
+            f"Fit one with --level {level}"
+        )
+    scores = scores_from(predictions, names)
+    if level == made_at:
+        return scores
+    if made_at == "slice":
+        scores = _grouped(scores, predictions["series"].to_numpy(dtype=object), "max")
+    return scores if level == "series" else _grouped(scores, scores.patients, "mean")
+
+
+def _grouped(scores: Scores, owner: np.ndarray, rule: str) -> Scores:
+    owners = pd.unique(owner)
+    probability, baseline = (
+        pd.DataFrame(values).groupby(owner, sort=False).agg(rule).loc[owners].to_numpy()
+        for values in (scores.probability, scores.baseline)
+    )
+    patients = pd.Series(scores.patients).groupby(owner, sort=False).first().loc[owners]
+    return Scores(
+        scores.names, any_of(scores.y, owner, owners), probability, baseline,
+        patients.to_numpy(dtype=object),
+    )  # fmt: skip

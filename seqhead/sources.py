@@ -1,0 +1,132 @@
+"""The files that a fit reads, opened and joined."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from featurecache.identifiers import Identifiers
+from featurecache.store import FeatureSet, FeatureStore
+from seqhead.cohort import Cohort, Level, choose_features, load_cohort, planned_slices
+from seqhead.config import SourcesConfig
+from seqhead.labels.file import LabelFile
+from seqhead.labels.join import join_labels
+from seqhead.labels.reading import read_labels, read_slice_labels
+from seqhead.labels.statistics import LabelStatistics, label_statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Store, labels and key.
+
+    Parameters
+    ----------
+    store : Path
+        Feature store.
+    labels : Path
+        Label file.
+    labels_format : str
+        ``"table"``, ``"cq500"`` or ``"rsna"``.
+    slice_labels : Path or None
+        Table of slice labels.
+    key : Path or None
+        Key of the store's ids; not needed where the store keeps them.
+    """
+
+    store: Path
+    labels: Path
+    labels_format: str = "table"
+    slice_labels: Path | None = None
+    key: Path | None = None
+
+    def relative_to(self, project: Path) -> SourcesConfig:
+        """What a run remembers of the files: paths relative to the project folder.
+
+        Parameters
+        ----------
+        project : Path
+            The project folder.
+
+        Returns
+        -------
+        SourcesConfig
+        """
+
+        def relative(path: Path) -> str:
+            return Path(os.path.relpath(path, project)).as_posix()
+
+        return SourcesConfig(
+            store=relative(self.store),
+            labels=relative(self.labels),
+            labels_format=self.labels_format,
+            slice_labels=relative(self.slice_labels) if self.slice_labels else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A feature set with the key of its store and the labels for it.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The features.
+    identifiers : Identifiers
+        The key.
+    labels : LabelFile
+        Labels.
+    slice_labels : LabelFile or None
+        Labels of slices.
+    """
+
+    features: FeatureSet
+    identifiers: Identifiers
+    labels: LabelFile
+    slice_labels: LabelFile | None
+
+    def cohort(self, level: Level | None = None) -> Cohort:
+        """Join features and labels, see `seqhead.cohort.load_cohort`."""
+        return load_cohort(self.features, self.identifiers, self.labels, self.slice_labels, level)
+
+    def statistics(self) -> LabelStatistics:
+        """Count labels, see `seqhead.labels.statistics.label_statistics`."""
+        series, slices = self.features.series, planned_slices(self.features)
+        joined, of_slices = (
+            None if file is None else join_labels(file, self.identifiers, series, slices)
+            for file in (self.labels, self.slice_labels)
+        )
+        if joined is None:
+            raise ValueError("a label file is always there")
+        return label_statistics(joined, of_slices, series, slices)
+
+
+def open_sources(sources: Sources, features: str | None = None) -> Opened:
+    """Open a store with its key and read the labels.
+
+    Parameters
+    ----------
+    sources : Sources
+        Store, labels and key.
+    features : str or None
+        Name of the feature set; None: the only one.
+
+    Returns
+    -------
+    Opened
+
+    Raises
+    ------
+    LabelError, FitError
+        A label file is wrong; there are several feature sets.
+    StoreError, UsageError
+        The store is incomplete or damaged, or the key is missing or another one.
+    """
+    store = FeatureStore.open(sources.store)
+    feature_set = store[choose_features(store, features)]
+    identifiers = Identifiers.load(sources.key, keep=store.keep_ids)
+    identifiers.check(store.key_digest)
+    return Opened(
+        feature_set,
+        identifiers,
+        read_labels(sources.labels, sources.labels_format),
+        read_slice_labels(sources.slice_labels) if sources.slice_labels else None,
+    )

@@ -1,0 +1,101 @@
+"""Fixtures that several packages' tests share."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def real_scans() -> Path:
+    """Folder of real head CT, or a skip that says why."""
+    if not (SHARED / "data" / "head-ge").is_dir():
+        pytest.skip("real scans are not here: ../shared/data is missing")
+    return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def squeezenet_weights() -> Path:
+    """File of real ImageNet weights, or a skip that says why."""
+    path = SHARED / "weights" / "squeezenet1_1-imagenet-features.safetensors"
+    if not path.is_file():
+        pytest.skip("real weights are not here: ../shared/weights is missing")
+    return path
+
+
+@pytest.fixture
+def make_store():
+    """Function that writes a complete store from matrices, with ids kept."""
+    from featurecache import arrays
+    from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
+
+    def make(
+        path: Path, matrices: dict[str, np.ndarray], *, patients=None, studies=None, name="toy",
+        dtype="float32", keep_ids=True, failed=None, gap_mm=5.0, recipe=None, unit_slices=64,
+    ) -> Path:  # fmt: skip
+        assert keep_ids, "hashed ids are tested through the command line"
+        patients = patients or {series: f"patient of {series}" for series in matrices}
+        studies = studies or {series: f"study of {patients[series]}" for series in matrices}
+        failed = failed or {}
+        series_rows, slice_rows, first = [], [], 0
+        for number, (series, matrix) in enumerate(matrices.items()):
+            n = len(matrix)
+            series_rows.append(
+                {
+                    **dict.fromkeys(SERIES_COLUMNS, 0.5),
+                    **{"series": series, "series_of": series.partition("#")[0]},
+                    **{"study": studies[series], "patient": patients[series]},
+                    **{"source": f"source of {series}", "first_row": first, "n_slices": n},
+                    **{"z_extent_mm": gap_mm * (n - 1), "median_gap_mm": gap_mm},
+                    **{"thickness_mm": gap_mm, "fov_mm": 250.0, "tilt_deg": 0.0},
+                }
+            )
+            slice_rows += [
+                {
+                    **{"slice": f"{series}.{k}", "source": f"{series}.{k}", "series": number},
+                    **{"position": k, "z_mm": gap_mm * k, "gap_mm": gap_mm if k else np.nan},
+                }
+                for k in range(n)
+            ]
+            first += n
+        arrays.create_store(path, None)
+        tables = PartTables(
+            pd.DataFrame(series_rows, columns=list(SERIES_COLUMNS)),
+            pd.DataFrame(slice_rows, columns=list(SLICES_COLUMNS)),
+        )
+        part = arrays.create_part(path, tables)
+        _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices)
+        return path
+
+    return make
+
+
+def _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices) -> None:
+    from featurecache import arrays
+
+    values = np.concatenate(list(matrices.values()))
+    status = np.concatenate(
+        [[2 if k in failed.get(s, ()) else 1 for k in range(len(m))] for s, m in matrices.items()]
+    )
+    recipe = recipe or {"backbone": name, "windows": [[40, 80]], "size": 224}
+    identity = hashlib.sha256(str(recipe).encode()).hexdigest()
+    arrays.create_features(
+        path, part, name, n_slices=len(values), dim=values.shape[1], dtype=dtype,
+        unit_slices=unit_slices,
+        attributes={
+            "recipe": recipe,
+            "fingerprint": {"identity": identity, "numerics": dtype},
+            "plan": {}, "reason_codes": {"2": "pixel data is short"},
+        },
+    )  # fmt: skip
+    array = arrays.FeatureArray(path, part, name, writable=True)
+    for unit in range(array.n_units):
+        rows = array.rows(unit)
+        array.write_unit(unit, values[rows.start : rows.stop], status[rows.start : rows.stop])

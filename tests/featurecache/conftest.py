@@ -1,0 +1,178 @@
+"""Small CT files written with pydicom, and a scan of a folder of them."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from featurecache.errors import ReadError
+from featurecache.index import Index
+from featurecache.pixels import DecodeJob, decode_slice, to_hu
+from featurecache.scan import scan
+
+@pytest.fixture(scope="session")
+def head_values():
+    """Stored values (64, 64) uint16 of a crude head for intercept -1024: air, skull, brain."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[:64, :64] - 31.5
+    radius = np.hypot(x, y)
+    hu = np.where(radius < 26, 1000.0, -1000.0)
+    hu[radius < 23] = 35
+    hu += rng.normal(0, 6, hu.shape)
+    return np.clip(np.rint(hu) + 1024, 0, 4095).astype(np.uint16)
+
+
+@pytest.fixture(scope="session")
+def make_ct(head_values):
+    """make_ct(values=None, *, syntax, **elements) -> Dataset: a valid CT image.
+
+    An element given as None is left out. `values` (H, W) or raw bytes become the pixel data.
+    """
+
+    def make(values=None, *, syntax=ExplicitVRLittleEndian, meta=True, **elements):
+        values = head_values if values is None else values
+        ds = FileDataset("", {}, preamble=b"\0" * 128)
+        ds.file_meta = FileMetaDataset()
+        ds.SOPClassUID = CTImageStorage
+        ds.SOPInstanceUID = "1.2.3.4"
+        ds.Modality = "CT"
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        ds.PatientID = "p1"
+        ds.StudyInstanceUID = "1.2.1"
+        ds.SeriesInstanceUID = "1.2.2"
+        ds.InstanceNumber = 1
+        ds.ImagePositionPatient = [0.0, 0.0, 0.0]
+        ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        ds.PixelSpacing = [0.5, 0.5]
+        ds.SliceThickness = 5
+        ds.SamplesPerPixel = 1
+        ds.PhotometricInterpretation = "MONOCHROME2"
+        shape = (64, 64) if isinstance(values, bytes) else values.shape[-2:]
+        ds.Rows, ds.Columns = shape
+        signed = not isinstance(values, bytes) and values.dtype.kind == "i"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16 if signed else 12, 15 if signed else 11
+        ds.PixelRepresentation = int(signed)
+        ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
+        for keyword, value in elements.items():
+            if value is None:
+                if keyword in ds:
+                    delattr(ds, keyword)
+            elif isinstance(value, pydicom.DataElement):
+                ds[value.tag] = value
+            else:
+                setattr(ds, keyword, value)
+        data = values if isinstance(values, bytes) else values.astype(values.dtype).tobytes()
+        ds.add_new(0x7FE00010, "OB" if syntax.is_compressed else "OW", data)
+        ds.file_meta.TransferSyntaxUID = syntax
+        ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", CTImageStorage)
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "1.2.3.4")
+        return ds
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_ct(make_ct):
+    """write_ct(path, values=None, **elements) -> path: one small CT file."""
+
+    def write(path, values=None, **elements):
+        ds = make_ct(values, **elements)
+        os.makedirs(os.path.dirname(os.fspath(path)), exist_ok=True)
+        pydicom.dcmwrite(path, ds, enforce_file_format=True)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_series(write_ct, head_values):
+    """write_series(folder, n=4, uid="1.2.2", gap_mm=5.0, **elements) -> list of paths."""
+
+    def write(folder, n=4, uid="1.2.2", gap_mm=5.0, **elements):
+        paths = []
+        for number in range(n):
+            own = {
+                "SOPInstanceUID": f"{uid}.{number + 1}",
+                "SeriesInstanceUID": uid,
+                "InstanceNumber": number + 1,
+                "ImagePositionPatient": [0.0, 0.0, gap_mm * number],
+            } | elements
+            values = np.roll(head_values, number, axis=0)
+            paths.append(write_ct(Path(folder) / f"{uid}-{number:03}.dcm", values, **own))
+        return paths
+
+    return write
+
+
+@pytest.fixture
+def scanned(tmp_path):
+    """scanned(root, **options) -> namespace(account, stacks, index): scan with two workers."""
+    indexes = []
+
+    def run(root, index="index.sqlite", **options):
+        path = tmp_path / index
+        account = scan(Path(root), path, workers=options.pop("workers", 1), **options)
+        opened = Index.open(path, readonly=True)
+        indexes.append(opened)
+        return SimpleNamespace(
+            account=account,
+            index=opened,
+            path=path,
+            all_stacks=list(opened.stacks(usable_only=False)),
+            stacks=list(opened.stacks()),
+        )
+
+    yield run
+    for index in indexes:
+        index.close()
+
+
+@pytest.fixture(scope="session")
+def decode():
+    """decode(path, frame=0, *, wrapped=False, assume_hu=False) -> Decoded."""
+
+    def run(path, frame=0, *, wrapped=False, assume_hu=False):
+        status = os.stat(path)
+        return decode_slice(
+            DecodeJob(
+                os.fspath(path), frame, status.st_size, status.st_mtime_ns, wrapped, assume_hu
+            )
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def hu_of(decode):
+    """hu_of(path, ...) -> float32 (H, W) of Hounsfield units."""
+    return lambda *args, **options: to_hu(decode(*args, **options))
+
+
+@pytest.fixture(scope="session")
+def refused(decode):
+    """refused(path, ...) -> ReadError: the reason why a slice is not decoded."""
+
+    def run(*args, **options):
+        with pytest.raises(ReadError) as caught:
+            decode(*args, **options)
+        return caught.value
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def item():
+    """item(**elements) -> Dataset for a sequence."""
+
+    def make(**elements):
+        ds = Dataset()
+        for keyword, value in elements.items():
+            setattr(ds, keyword, value)
+        return ds
+
+    return make

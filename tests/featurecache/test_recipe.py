@@ -1,0 +1,64 @@
+"""A recipe identifies features: equal where they are interchangeable, different where not."""
+
+from dataclasses import replace
+
+import pytest
+
+from featurecache.errors import UsageError
+from featurecache.recipe import WINDOWS, Recipe, differences, only_numerics, parse_windows
+
+RECIPE = Recipe(
+    backbone="vgg16", weights="a" * 64, weights_source="random:0", layer="features.30", pool="avg",
+    windows=((40.0, 80.0),), size=224, zoom=None, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2),
+    precision="fp32", dtype="float32",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": "vgg19"}, {"weights": "b" * 64}, {"layer": "features.29"}, {"pool": "max"},
+        {"windows": ((80.0, 200.0),)}, {"size": 256}, {"zoom": 512}, {"mean": (0.0, 0.5, 0.5)},
+        {"std": (0.2, 0.2, 0.3)}, {"resize": "pad"}, {"values_version": 2},
+        {"hu_range": (-1000.0, 3071.0)},
+    ],
+)  # fmt: skip
+def test_every_field_that_changes_values_changes_the_identity(change):
+    other = replace(RECIPE, **change)
+    assert other.fingerprint()["identity"] != RECIPE.fingerprint()["identity"]
+    assert other.fingerprint()["numerics"] == RECIPE.fingerprint()["numerics"]
+    (sentence,) = differences(RECIPE.document(), other.document())
+    assert sentence.startswith(next(iter(change)))
+    assert not only_numerics(RECIPE.document(), other.document())
+
+
+@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"dtype": "float16"}])
+def test_numerics_are_apart_from_identity(change):
+    other = replace(RECIPE, **change)
+    assert other.fingerprint()["identity"] == RECIPE.fingerprint()["identity"]
+    assert other.fingerprint()["numerics"] != RECIPE.fingerprint()["numerics"]
+    assert only_numerics(RECIPE.document(), other.document())
+
+
+def test_where_weights_came_from_is_not_compared():
+    other = replace(RECIPE, weights_source="imagenet")
+    assert other.fingerprint() == RECIPE.fingerprint()
+    assert differences(RECIPE.document(), other.document()) == []
+
+
+def test_windows_by_name_and_by_number():
+    assert parse_windows("brain") == ((40.0, 80.0),)
+    assert parse_windows("brain, subdural,bone") == ((40, 80), (80, 200), (600, 2800))
+    assert parse_windows("-10/350.5") == ((-10.0, 350.5),)
+    assert all(width > 0 for _, width in WINDOWS.values())
+
+
+@pytest.mark.parametrize("text", ["", "brian", "40", "40/0", "40/-80", "nan/80", "40/inf", "1/2/3"])
+def test_refuses_what_is_no_window(text):
+    with pytest.raises(UsageError, match="--windows"):
+        parse_windows(text)
+
+
+def test_refuses_two_or_four_windows():
+    with pytest.raises(UsageError, match="give one window"):
+        parse_windows("brain,bone")
