@@ -94,7 +94,10 @@ _MACHINE = (
 
 _WORK = (
     click.option(
-        "--unit-slices", type=click.IntRange(min=1), help="Slices per unit of work, up to 1,024."
+        "--unit-slices",
+        type=click.IntRange(min=1),
+        show_default="1,024, fewer for small archives",
+        help="Slices per unit of work, rounded up to a multiple of the batch.",
     ),
     click.option("--plan-only", is_flag=True, help="Make the plan of the work and stop."),
     click.option(

@@ -59,7 +59,10 @@ def scan_text(document: dict[str, Any]) -> str:
     lines = [
         f"{files['seen']:,} files seen = {files['used']:,} used + {files['skipped']:,} skipped "
         f"+ {files['failed']:,} failed",
-        *table([[one["kind"], one["count"], one["reason"]] for one in document["reasons"]], "  "),
+        *table(
+            [[one.get("kind", ""), one["count"], one["reason"]] for one in document["reasons"]],
+            "  ",
+        ),
         f"{len(usable):,} usable series of {sum(usable):,} slices, {len(unusable):,} not usable",
         *table(unusable[:_LISTED], "  "),
     ]

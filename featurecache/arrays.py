@@ -285,140 +285,6 @@ def remove_debris(path: Path) -> int:
     return len(debris)
 
 
-class FeatureArray:
-    """The feature and status arrays of one feature set in one part.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the store.
-    part : int
-        Number of the part.
-    name : str
-        Name of the feature set.
-    writable : bool
-        Open for `write_unit`.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (N, D).
-    dtype : numpy.dtype
-        float16 or float32.
-    unit_slices : int
-        Rows of a unit.
-    attributes : dict
-        What `create_features` was given.
-
-    Raises
-    ------
-    StoreCorruptError
-        The metadata are not what was written.
-    """
-
-    def __init__(self, path: Path, part: int, name: str, *, writable: bool = False) -> None:
-        self.path, self.part, self.name = path, part, name
-        self.where = f"{part_name(part)}/features/{name}"
-        self._status_where = f"{part_name(part)}/status/{name}"
-        mode: Literal["r", "r+"] = "r+" if writable else "r"
-        self._features = _open_array(path, self.where, mode)
-        self._status = _open_array(path, self._status_where, mode)
-        self.attributes: dict[str, Any] = dict(self._features.attrs)
-        self.shape: tuple[int, int] = (self._features.shape[0], self._features.shape[1])
-        self.dtype = np.dtype(self._features.dtype)
-        self.unit_slices: int = self._features.chunks[0]
-
-    @property
-    def n_units(self) -> int:
-        """Units that the plan has."""
-        return -(-self.shape[0] // self.unit_slices)
-
-    def rows(self, unit: int) -> range:
-        """Rows of a unit."""
-        start = unit * self.unit_slices
-        return range(start, min(start + self.unit_slices, self.shape[0]))
-
-    def units_done(self) -> set[int]:
-        """Units whose feature chunk exists, which is to say: that are committed.
-
-        Raises
-        ------
-        StoreCorruptError
-            A committed unit has no status chunk.
-        """
-        done = _chunk_numbers(self.path / self.where)
-        without = done - _chunk_numbers(self.path / self._status_where)
-        if without:
-            raise StoreCorruptError(
-                f"{self.path}: {self._status_where} lacks the chunks of units {sorted(without)[:5]}"
-            )
-        return done
-
-    def write_unit(self, unit: int, values: np.ndarray, status: np.ndarray) -> None:
-        """Commit one unit: status first, features last.
-
-        Parameters
-        ----------
-        unit : int
-            Number of the unit.
-        values : ndarray (n, D)
-            Features; rows whose status is not ok are stored as NaN.
-        status : ndarray (n,) uint8
-            1 for rows that succeeded, a reason code otherwise.
-
-        Raises
-        ------
-        StoreError
-            A row that is ok has a non-finite feature, or a status is missing.
-        """
-        rows = self.rows(unit)
-        with np.errstate(over="ignore"):
-            stored = np.where((status == OK)[:, None], values, np.nan).astype(self.dtype)
-        bad = np.flatnonzero((status == OK) & ~np.isfinite(stored).all(axis=1))
-        if bad.size:
-            raise StoreError(
-                f"{self.where}, row {rows[int(bad[0])]}: the backbone gave a value that "
-                f"{self.dtype} cannot hold ({bad.size} rows). Use --dtype float32, and --precision "
-                "fp32 if it persists; nothing of this unit was written"
-            )
-        if (status == UNWRITTEN).any():
-            raise StoreError(f"{self.where}, unit {unit}: a row has no status; this is a bug")
-        self._status[rows.start : rows.stop] = status.astype(np.uint8)
-        self._features[rows.start : rows.stop] = stored
-
-    def remove_unit(self, unit: int) -> None:
-        """Take a commit back, so that the unit is computed again."""
-        (self.path / self.where / f"c.{unit}.0").unlink()
-
-    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Features of rows `start` to `stop`, with failed rows as NaN.
-
-        Returns
-        -------
-        ndarray (n, D)
-
-        Raises
-        ------
-        StoreCorruptError
-            A chunk does not match its checksum.
-        """
-        return _read_slice(self._features, self.path, self.where, start, stop)
-
-    def read_status(self) -> np.ndarray:
-        """Status of every row (N,), uint8.
-
-        Raises
-        ------
-        StoreCorruptError
-            A chunk does not match its checksum.
-        """
-        return _read_slice(self._status, self.path, self._status_where, 0, None)
-
-    def reason(self, code: int) -> str:
-        """Words for a status code of 2 and up."""
-        return str(self.attributes["reason_codes"].get(str(code), f"unknown reason {code}"))
-
-
 def _create_group(folder: Path, name: str, attributes: dict[str, Any]) -> zarr.Group:
     group = zarr.create_group(LocalStore(folder), path=name, zarr_format=3, attributes=attributes)
     seal(folder / name)
@@ -446,32 +312,83 @@ def _fresh(draft: Path) -> Path:
     return draft
 
 
-def _open_array(path: Path, where: str, mode: Literal["r", "r+"] = "r") -> "zarr.Array[Any]":
-    """The one place that opens arrays: metadata checked, empty chunks written."""
+def open_array(path: Path, where: str, mode: Literal["r", "r+"] = "r") -> "zarr.Array[Any]":
+    """Open an array: the one place that does, with metadata checked and empty chunks written.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    where : str
+        The array in it, e.g. ``part-0000/features/vgg16``.
+    mode : {"r", "r+"}
+        Read only, or read and write.
+
+    Returns
+    -------
+    zarr.Array
+
+    Raises
+    ------
+    StoreCorruptError
+        The metadata are not what was written.
+    """
     read_metadata(path / where)
     array = zarr.open_array(LocalStore(path), path=where, mode=mode)
     return array.with_config({"write_empty_chunks": True})
 
 
-def _chunk_numbers(folder: Path) -> set[int]:
-    """Numbers along the first axis of the chunk files in an array's folder."""
+def chunk_numbers(folder: Path) -> set[int]:
+    """Numbers along the first axis of the chunk files in an array's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the array.
+
+    Returns
+    -------
+    set of int
+    """
     names = (re.fullmatch(r"c\.(\d+)(\.0)?", entry.name) for entry in folder.iterdir())
     return {int(match.group(1)) for match in names if match}
 
 
 def _read_whole(path: Path, where: str) -> np.ndarray:
     """A whole one-dimensional table column; a missing chunk is an error, not fill values."""
-    array = _open_array(path, where)
+    array = open_array(path, where)
     expected = set(range(-(-array.shape[0] // array.chunks[0])))
-    missing = expected - _chunk_numbers(path / where)
+    missing = expected - chunk_numbers(path / where)
     if missing:
         raise StoreCorruptError(f"{path}: {where} lacks its chunks {sorted(missing)[:5]}")
-    return _read_slice(array, path, where, 0, None)
+    return read_rows(array, path, where, 0, None)
 
 
-def _read_slice(
+def read_rows(
     array: "zarr.Array[Any]", path: Path, where: str, start: int, stop: int | None
 ) -> np.ndarray:
+    """Rows of an array, with any damage reported as what it is.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        From `open_array`.
+    path, where
+        What it is called in a message.
+    start : int
+        First row.
+    stop : int or None
+        Row after the last; None for all.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    StoreCorruptError
+        A chunk does not match its checksum or has another length.
+    """
     try:
         return np.asarray(array[start:stop])
     except Exception as error:

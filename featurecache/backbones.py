@@ -171,14 +171,14 @@ def _build_timm(name: str, source: WeightsSource, layer: str | None, pool: str) 
         raise UsageError(_unknown(short, timm.list_models(), "a timm model"))
     tagged = f"{short}.{source.tag}" if source.kind == "imagenet" and source.tag else short
     global_pool = {"avg": "avg", "max": "max", "none": ""}[pool] if layer is None else ""
-    options = {"num_classes": 0, "global_pool": global_pool}
+    options: dict[str, Any] = {"num_classes": 0, "global_pool": global_pool}
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(source.tag) if source.kind == "random" else 0)
         try:
             model = timm.create_model(tagged, pretrained=False, **options)
         except (TypeError, AssertionError, RuntimeError) as error:
             raise UsageError(f"{name} cannot be built with --pool {pool}: {error}") from error
-    config = model.pretrained_cfg
+    config: Any = model.pretrained_cfg
     if source.kind == "imagenet":
         where = config.get("hf_hub_id") or config.get("url") or "no published weights"
         cached_as = f"the caches of torch hub and of the HF hub, then {where}"
@@ -279,6 +279,6 @@ def _unknown(name: str, known: list[str], kind: str) -> str:
 class _quiet(warnings.catch_warnings):  # noqa: N801 (used as a verb)
     """Silences the libraries' warnings about their own default arguments."""
 
-    def __enter__(self) -> None:  # type: ignore[override]
+    def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore")

@@ -36,13 +36,13 @@ def resolve_device(text: str) -> torch.device:
     except RuntimeError:
         raise UsageError(f"--device {text}: expected auto, cpu, cuda, cuda:N or mps") from None
     there = {
-        "cpu": lambda: True,
-        "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available,
+        "cpu": True,
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
     }
     if device.type not in there:
         raise UsageError(f"--device {text}: expected auto, cpu, cuda, cuda:N or mps")
-    if not there[device.type]():
+    if not there[device.type]:
         raise MissingResourceError(
             f"--device {text} is not there: `featurecache doctor` lists what torch sees"
         )

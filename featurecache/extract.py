@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from featurecache import arrays
-from featurecache.arrays import OK, FeatureArray
+from featurecache.arrays import OK
 from featurecache.backbones import Backbone, load_backbone
 from featurecache.devices import native_bf16, resolve_device
 from featurecache.embed import Embedder, can_compile
 from featurecache.engines.local import Timing, Unit, run
 from featurecache.errors import FeatureCacheError, UsageError
+from featurecache.extract_report import ExtractReport
+from featurecache.feature_array import FeatureArray
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
 from featurecache.locks import store_lock
@@ -25,7 +27,6 @@ from featurecache.pool import default_workers
 from featurecache.proof import prove, sample, unproven
 from featurecache.reasons import PASSING_REASONS
 from featurecache.recipe import Recipe, parse_windows
-from featurecache.extract_report import ExtractReport
 from featurecache.rows import RowSource
 from featurecache.scan import scan_document
 

@@ -144,7 +144,7 @@ def read_header(data: bytes, size: int, *, assume_hu: bool = False) -> FileHeade
     DICOM PS3.10 section 7.1, PS3.3 C.7.6.3 and C.11.1.
     """
     draft = open_dataset(data, size, _WANTED)
-    _check_is_ct(draft)
+    _check_is_ct(draft, size)
     pixel = _pixel_element(draft, data, size)
     return _checked(draft, pixel, size, assume_hu)
 
@@ -184,7 +184,13 @@ def load_header(
             window = min(max(more.wanted, 2 * len(data)), HEADER_LIMIT_BYTES)
 
 
-def _check_is_ct(draft: OpenFile) -> None:
+def _is_cut(elements: Elements, size: int) -> bool:
+    """Say whether the file, all of it read, ends within an element before any pixel data."""
+    whole = len(elements.data) >= size
+    return elements.pixel is None and whole and elements.end != len(elements.data)
+
+
+def _check_is_ct(draft: OpenFile, size: int) -> None:
     elements, meta = draft.elements, draft.meta
     sop_class = uid(elements, 0x00080016) or uid(meta, 0x00020002)
     modality = text(elements, 0x00080060)
@@ -193,6 +199,8 @@ def _check_is_ct(draft: OpenFile) -> None:
     if sop_class in _CT_CLASSES:
         if modality and modality != "CT":
             draft.warnings.append("Modality is not CT, the SOP class is")
+    elif _is_cut(elements, size):
+        raise SkipFileError("cut in the header", f"the file ends at byte {size}")
     elif sop_class:
         raise SkipFileError(f"not CT: {_class_name(sop_class)}", f"SOPClassUID {sop_class}")
     elif not draft.prefixed and not modality and not uid(elements, 0x0020000E):
@@ -204,9 +212,10 @@ def _check_is_ct(draft: OpenFile) -> None:
 
 
 def _class_name(sop_class: str) -> str:
+    from pydicom.config import IGNORE
     from pydicom.uid import UID
 
-    name = str(UID(sop_class).name)
+    name = str(UID(sop_class, validation_mode=IGNORE).name)
     return "unknown SOP class" if name == sop_class else name
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from featurecache import arrays
 from featurecache.errors import StoreMismatchError
+from featurecache.feature_array import FeatureArray
 from featurecache.identifiers import Identifiers
 from featurecache.reasons import SLICE_REASONS
 from featurecache.recipe import Recipe, differences
@@ -169,7 +170,7 @@ def existing_attributes(store: Path, name: str) -> dict[str, Any] | None:
     """
     for part in arrays.list_parts(store):
         if name in arrays.list_features(store, part):
-            return arrays.FeatureArray(store, part, name).attributes
+            return FeatureArray(store, part, name).attributes
     return None
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from featurecache import arrays
-from featurecache.arrays import OK, FeatureArray, part_name
+from featurecache.arrays import OK, part_name
 from featurecache.errors import StoreIncompleteError, StoreMismatchError, UsageError
+from featurecache.feature_array import FeatureArray
 
 _NOT_SHARED = ("first_row", "source")
 _STRICT = "another slice of the series failed (--strict)"

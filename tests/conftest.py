@@ -79,6 +79,7 @@ def make_store():
 
 def _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices) -> None:
     from featurecache import arrays
+    from featurecache.feature_array import FeatureArray
 
     values = np.concatenate(list(matrices.values()))
     status = np.concatenate(
@@ -95,7 +96,7 @@ def _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices
             "plan": {}, "reason_codes": {"2": "pixel data is short"},
         },
     )  # fmt: skip
-    array = arrays.FeatureArray(path, part, name, writable=True)
+    array = FeatureArray(path, part, name, writable=True)
     for unit in range(array.n_units):
         rows = array.rows(unit)
         array.write_unit(unit, values[rows.start : rows.stop], status[rows.start : rows.stop])

@@ -99,7 +99,7 @@ def test_every_file_of_the_real_folder_is_accounted_for(real_scans, tmp_path):
 
 EXTRACT = (
     "extract", "--backbone", "squeezenet1_1", "--weights", "random:0", "--precision", "fp32",
-    "--batch-size", "8", "--unit-slices", "16", "--workers", "1",
+    "--size", "96", "--batch-size", "8", "--unit-slices", "16", "--workers", "1",
 )  # fmt: skip
 
 
@@ -157,9 +157,9 @@ def project(phantom, tmp_path_factory):
 
 def test_another_recipe_under_the_same_name_is_refused_with_the_fields(project):
     before = content(project / "cache.zarr")
-    message = fc(*EXTRACT, "--windows", "bone", "--size", "256", cwd=project, allowed=(5,))
+    message = fc(*EXTRACT, "--windows", "bone", "--size", "128", cwd=project, allowed=(5,))
     assert "windows is [[40.0, 80.0]], not [[600.0, 2800.0]]" in message
-    assert "size is 224, not 256" in message
+    assert "size is 96, not 128" in message
     assert "--name" in message
     assert content(project / "cache.zarr") == before
 

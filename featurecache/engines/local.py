@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from featurecache.arrays import OK, FeatureArray
+from featurecache.arrays import OK
 from featurecache.embed import Embedder
+from featurecache.feature_array import FeatureArray
 from featurecache.pixels import Decoded, DecodeJob, decode_slice
 from featurecache.pool import Failure, isolated_map
 from featurecache.reasons import slice_reason_code

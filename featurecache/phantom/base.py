@@ -115,12 +115,10 @@ def _face_hu(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     nose = np.minimum(11.5 - ax, np.minimum(y + 82, -24 - y))
     nose = np.minimum(nose, -13 - z)
     bent = 2.2 * np.sin(y * 0.23 + z * 0.31) + 1.4 * np.sin(z * 0.6 + ax)
-    septa = np.maximum(
-        np.abs(np.sin(y * 0.31 + 0.35 * bent)) - 0.22,
-        0.06 * (np.abs(ax - 6 - 0.6 * bent) - 0.7),
-    )
-    septa = np.minimum(septa, 0.25 * (ax - 0.6))
-    hu += (-900 + 1050 * ramp(-septa, 0.15) - hu) * ramp(nose, 1.5)
+    septa = 2.5 * np.abs(np.sin(y * 0.33 + 0.3 * bent)) - 0.7
+    septa = np.minimum(septa, np.abs(ax - 6 - 0.5 * bent) - 0.9)
+    septa = np.minimum(septa, ax - 0.9)
+    hu += (-900 + 950 * ramp(-septa, 0.9) - hu) * ramp(nose, 1.5)
     maxillary = _ball(ax, y, z, (28, -56, -57), (14, 17, 15))
     hu += (600 - hu) * ramp(maxillary + 2, 1.5)
     return hu + (-970 - hu) * ramp(maxillary, 1.5)

@@ -26,7 +26,7 @@ from featurecache.phantom.lesions import (
     subarachnoid_reach,
 )
 from featurecache.phantom.noise import background, noise
-from featurecache.phantom.skull import bone, scalp_mm, skull_mm, vault_distance
+from featurecache.phantom.skull import bone, scalp_mm, skull_mm, vault_distance, vault_share
 from featurecache.phantom.study import NOISE_STREAM, Series, stream
 
 _KIND = {
@@ -156,7 +156,8 @@ def _soft(
     beyond = distance - thick
     outer = np.where(swollen > 0.3, np.float32(_swelling_hu(swellings)), np.float32(-80))
     outer += (52 - outer) * np.maximum(ramp(beyond - scalp + 2.4, 1.2), _muscle(y, z, beyond))
-    hu = _over(inside, outer, ramp(beyond + thick * 0.5, 1.5))
+    face = (1 - vault_share(y, z)) * (0.5 * thick + scalp - 2.0)
+    hu = _over(inside, outer, ramp(beyond + thick * 0.5 - face, 1.5))
     return hu, ramp(scalp - beyond, edge)
 
 

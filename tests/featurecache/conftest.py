@@ -15,6 +15,7 @@ from featurecache.index import Index
 from featurecache.pixels import DecodeJob, decode_slice, to_hu
 from featurecache.scan import scan
 
+
 @pytest.fixture(scope="session")
 def head_values():
     """Stored values (64, 64) uint16 of a crude head for intercept -1024: air, skull, brain."""
@@ -176,3 +177,27 @@ def item():
         return ds
 
     return make
+
+
+@pytest.fixture(scope="session")
+def transcode():
+    """transcode(path, out, name) -> out: compress with GDCM; name as in gdcm.TransferSyntax."""
+
+    def run(path, out, name):
+        import gdcm
+
+        reader = gdcm.ImageReader()
+        reader.SetFileName(os.fspath(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, name)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(os.fspath(out))
+        assert writer.Write()
+        return out
+
+    return run

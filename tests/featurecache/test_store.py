@@ -5,6 +5,7 @@ import pytest
 
 from featurecache import arrays
 from featurecache.errors import StoreCorruptError, StoreError, StoreIncompleteError, UsageError
+from featurecache.feature_array import FeatureArray
 from featurecache.store import FeatureStore, describe
 
 
@@ -100,7 +101,7 @@ def test_every_flipped_bit_and_every_deleted_file_is_reported(tmp_path, make_sto
 
 def test_refuses_non_finite_features_of_a_slice_that_decoded(tmp_path, make_store, matrices):
     path = make_store(tmp_path / "c.zarr", matrices, dtype="float16")
-    array = arrays.FeatureArray(path, 0, "toy", writable=True)
+    array = FeatureArray(path, 0, "toy", writable=True)
     values = np.zeros((64, 5), "float32")
     values[3, 2] = 1e6
     with pytest.raises(StoreError, match=r"row 3: .*float16 cannot hold"):
@@ -110,7 +111,7 @@ def test_refuses_non_finite_features_of_a_slice_that_decoded(tmp_path, make_stor
 def test_unit_whose_slices_all_failed_is_committed(tmp_path, make_store, matrices):
     """A plain zarr handle would delete a chunk that is all fill value."""
     path = make_store(tmp_path / "c.zarr", matrices, failed={"s1": range(70), "s0": range(3)})
-    assert arrays.FeatureArray(path, 0, "toy").units_done() == {0, 1, 2}
+    assert FeatureArray(path, 0, "toy").units_done() == {0, 1, 2}
 
 
 def test_plain_zarr_reads_the_features(tmp_path, make_store, matrices):

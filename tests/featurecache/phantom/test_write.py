@@ -17,10 +17,10 @@ IDS = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID"]
 TYPE_1 = """SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID Modality ImageType
 FrameOfReferenceUID ImagePositionPatient ImageOrientationPatient PixelSpacing SamplesPerPixel
 PhotometricInterpretation Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation
-RescaleIntercept RescaleSlope PixelData PatientPosition RescaleType""".split()
+RescaleIntercept RescaleSlope RescaleType PixelData PatientPosition"""
 TYPE_2 = """PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID
 AccessionNumber ReferringPhysicianName SeriesNumber Manufacturer InstanceNumber
-PositionReferenceIndicator KVP AcquisitionNumber SliceThickness""".split()
+PositionReferenceIndicator KVP AcquisitionNumber SliceThickness"""
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -55,8 +55,8 @@ def test_files_carry_what_a_ct_image_must(headers):
         assert ds.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
         assert ds.SOPClassUID == pydicom.uid.CTImageStorage
         assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
-        missing = [k for k in TYPE_1 if k not in ds or ds[k].is_empty]
-        missing += [k for k in TYPE_2 if k not in ds]
+        missing = [k for k in TYPE_1.split() if k not in ds or ds[k].is_empty]
+        missing += [k for k in TYPE_2.split() if k not in ds]
         assert missing == []
         assert len(ds.PixelData) == 2 * ds.Rows * ds.Columns
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):

@@ -1,0 +1,259 @@
+"""The commands of `featurecache`, run in this process on a phantom of three patients."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.featurecache import main
+
+EXTRACT = (
+    "extract", "--backbone", "squeezenet1_1", "--weights", "random:0", "--size", "64",
+    "--workers", "1",
+)  # fmt: skip
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DICOM of three patients, drawn once."""
+    folder = tmp_path_factory.mktemp("phantom")
+    result = run("phantom", folder, "--patients", 3, "--seed", 1, "--series", "thick")
+    assert result.exit_code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("SOURCE", "STORE", "INDEX", "KEY", "KEEP_IDS", "LABELS"):
+        monkeypatch.delenv(f"FEATURECACHE_{name}", raising=False)
+    yield tmp_path
+
+
+@pytest.fixture
+def initialised(project: Path, phantom: Path) -> Path:
+    """A working folder after `init` on the phantom."""
+    result = run("init", phantom, "--labels", phantom / "labels.csv")
+    assert result.exit_code == 0, result.stderr
+    return project
+
+
+@pytest.mark.parametrize("args", [("--version",), ("extract",), ("scan", "--min-slices", "0")])
+def test_wrong_use_ends_with_2_and_the_version_with_0(args: tuple[str, ...]) -> None:
+    result = run(*args)
+
+    assert result.exit_code == (0 if args == ("--version",) else 2)
+    assert "Traceback" not in result.output
+
+
+def test_init_writes_settings_and_a_private_key(initialised: Path, phantom: Path) -> None:
+    text = (initialised / "featurecache.toml").read_text()
+
+    assert f'source = "{phantom}"' in text
+    assert 'labels_format = "table"' in text
+    assert (initialised / "featurecache.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_init_refuses_to_replace_settings_and_never_replaces_a_key(
+    initialised: Path, phantom: Path
+) -> None:
+    key = (initialised / "featurecache.key").read_bytes()
+
+    refused = run("init", phantom)
+    forced = run("init", phantom, "--force")
+
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
+    assert forced.exit_code == 0
+    assert "kept featurecache.key" in forced.stdout
+    assert (initialised / "featurecache.key").read_bytes() == key
+    assert "labels.csv" not in (initialised / "featurecache.toml").read_text()
+
+
+@pytest.mark.parametrize("preset", ["cq500", "rsna"])
+def test_presets_set_the_label_format_and_keep_public_ids(
+    preset: str, project: Path, phantom: Path
+) -> None:
+    result = run("init", phantom, "--preset", preset, "--labels", phantom / "labels.csv")
+
+    assert result.exit_code == 0
+    text = (project / "featurecache.toml").read_text()
+    assert f'labels_format = "{preset}"' in text
+    assert "keep_ids = true" in text
+    assert not (project / "featurecache.key").exists()
+
+
+def test_init_takes_key_and_store_elsewhere(project: Path, phantom: Path) -> None:
+    result = run("init", phantom, "--key", "secrets/k", "--store", "/features/cache.zarr")
+
+    assert result.exit_code == 0, result.stderr
+    assert (project / "secrets/k").is_file()
+    assert 'store = "/features/cache.zarr"' in (project / "featurecache.toml").read_text()
+
+
+def test_init_names_what_is_missing(project: Path, phantom: Path) -> None:
+    archive = project / "scans.zip"
+    archive.touch()
+
+    assert "nowhere does not exist" in run("init", "nowhere").stderr
+    assert "unzip it first" in run("init", archive).stderr
+    assert "--labels x.csv does not exist" in run("init", phantom, "--labels", "x.csv").stderr
+    assert "is a folder" in run("init", phantom, "--slice-labels", phantom).stderr
+    assert sorted(path.name for path in project.iterdir()) == ["scans.zip"]
+
+
+def test_flag_wins_over_environment_over_settings_over_default(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def store_in_use(*args: str) -> str:
+        return run("info", *args).stderr
+
+    assert "cache.zarr" in store_in_use()
+    (project / "featurecache.toml").write_text('store = "settings.zarr"\n')
+    assert "settings.zarr" in store_in_use()
+    monkeypatch.setenv("FEATURECACHE_STORE", "environment.zarr")
+    assert "environment.zarr" in store_in_use()
+    assert "flag.zarr" in store_in_use("flag.zarr")
+
+
+def test_broken_settings_do_not_stop_help(project: Path) -> None:
+    (project / "featurecache.toml").write_text("sorce = 1\n")
+
+    assert run("scan", "--help").exit_code == 0
+    result = run("scan")
+    assert result.exit_code == 2
+    assert "did you mean 'source'?" in result.stderr
+
+
+def test_scan_needs_a_source(project: Path) -> None:
+    result = run("scan")
+
+    assert result.exit_code == 2
+    assert "featurecache init SOURCE" in result.stderr
+    assert run("scan", "nowhere").exit_code == 2
+    assert not (project / "featurecache.sqlite").exists()
+
+
+def test_scan_accounts_for_every_file(initialised: Path, phantom: Path) -> None:
+    files = [path for path in phantom.rglob("*") if path.is_file()]
+
+    text = run("scan")
+    document = json.loads(run("scan", "--json").stdout)
+
+    assert text.exit_code == 0, text.stderr
+    assert f"{len(files)} files seen" in text.stdout
+    assert document["schema_version"] == 1
+    counts = document["files"]
+    assert counts["seen"] == len(files)
+    assert counts["seen"] == counts["used"] + counts["skipped"] + counts["failed"]
+    assert len(document["series"]) == 3
+    assert (initialised / "featurecache.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_scan_ends_with_3_and_the_reason_when_a_file_failed(phantom: Path, project: Path) -> None:
+    source = sorted((phantom / "dicom" / "PH000000").rglob("*"))
+    images = [path for path in source if path.is_file()]
+    target = project / "dicom"
+    target.mkdir()
+    for number, path in enumerate(images):
+        dataset = pydicom.dcmread(path)
+        if number == len(images) // 2 and "RescaleIntercept" in dataset:
+            del dataset.RescaleIntercept
+        dataset.save_as(target / f"{number}.dcm")
+
+    result = run("scan", "dicom")
+
+    assert result.exit_code == 3
+    assert "1 failed" in result.stdout
+    assert "escale" in result.stdout
+
+
+def test_explain_says_what_became_of_a_file(initialised: Path, phantom: Path) -> None:
+    assert "scan" in run("scan", "--explain", phantom).stderr, "there is no index yet"
+    run("scan")
+
+    result = run("scan", "--explain", phantom / "labels.csv")
+
+    assert result.exit_code == 0
+    assert "skipped" in result.stdout
+
+
+def test_extract_then_info(initialised: Path) -> None:
+    first = run(*EXTRACT)
+    assert first.exit_code == 0, first.stderr
+    assert "files seen" in first.stdout
+
+    document = json.loads(run("info", "--json").stdout)
+    features = document["features"]["squeezenet1_1"]
+    assert document["schema_version"] == 1
+    assert document["series"] == 3
+    assert features["shape"] == [document["slices"], 512]
+    assert features["complete"] is True
+
+    text = run("info").stdout
+    assert f"{document['slices']} x 512 float16" in text
+    assert "random:0" in text
+
+    again = json.loads(run(*EXTRACT, "--json").stdout)
+    assert again["schema_version"] == 1
+    assert again["files"]["seen"] > 0
+    assert set(again["seconds"]) >= {"read", "decode", "transform", "embed", "write"}
+
+    other = run(*EXTRACT, "--windows", "bone")
+    assert other.exit_code == 5
+    assert "windows" in other.stderr
+
+    listed = json.loads(run("info", "--series", "--json").stdout)["series_list"]
+    assert len(listed) == 3
+    assert all(one["in_store"] for one in listed)
+    assert all(len(one["series"]) == 32 for one in listed)
+    index = json.loads(run("scan", "--json").stdout)["series"]
+    assert {one["series_instance_uid"] for one in listed} == {one["series"] for one in index}
+    lines = run("info", "--series").stdout.splitlines()
+    assert sum(line.endswith("yes") for line in lines) == 3
+
+
+def test_extract_without_init_makes_a_key_beside_the_store(project: Path, phantom: Path) -> None:
+    result = run(*EXTRACT, phantom, "--store", "out/cache.zarr", "--plan-only")
+
+    assert result.exit_code == 0, result.stderr
+    assert "wrote the key out/featurecache.key" in result.stderr
+    assert (project / "out/featurecache.sqlite").exists()
+
+    (project / "out/featurecache.key").unlink()
+    without = run(*EXTRACT, phantom, "--store", "out/cache.zarr")
+    assert without.exit_code == 2
+    assert "key file out/featurecache.key is missing" in without.stderr
+
+
+def test_kept_ids_are_the_users_own(project: Path, phantom: Path) -> None:
+    result = run(*EXTRACT, phantom, "--keep-ids", "--plan-only")
+    assert result.exit_code == 0, result.stderr
+
+    listed = json.loads(run("info", "--series", "--json").stdout)["series_list"]
+
+    assert not (project / "featurecache.key").exists()
+    assert all(one["series"] == one["series_instance_uid"] for one in listed)
+
+
+def test_info_of_what_is_no_store_ends_with_5(project: Path) -> None:
+    (project / "folder").mkdir()
+
+    assert run("info", "nowhere.zarr").exit_code == 5
+    assert run("info", "folder").exit_code == 5
+
+
+def test_doctor_prints_a_document() -> None:
+    result = run("doctor", "--json")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["schema_version"] == 1
+    assert "devices" in run("doctor").stdout
