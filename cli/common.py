@@ -56,7 +56,17 @@ class Command(click.Command):
         self.resumable = resumable
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the body; an interruption becomes exit code 130 and says what to do."""
+        """Run the body; an interruption becomes exit code 130 and says what to do.
+
+        Raises
+        ------
+        Interrupted
+            Ctrl-C or SIGTERM came.
+        Exit
+            The reader of stdout went away.
+        RuntimeError
+            Another pipe broke.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

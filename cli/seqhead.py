@@ -180,7 +180,9 @@ def fit(store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
     Patients, never series, are split, with all labels balanced. The run folder holds the model,
     the split, the predictions and everything needed to repeat it.
     """
-    from cli.heads import epochs_bar, sources, split_options
+    from cli.heads import epochs_bar, sources, split_options, wait_without_spinning
+
+    wait_without_spinning()
     from featurecache.project import remember_run
     from seqhead.fit import fit as fit_run
     from seqhead.options import parse_fit_options

@@ -1,27 +1,21 @@
-"""Series by series: frames of the index -> stacks, repeats removed, wrap decided, files settled."""
+"""Series by series: frames of the index -> stacks, repeats removed, files settled."""
 
 import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from featurecache.geometry import build_stacks
 from featurecache.index import Index, source_of
-from featurecache.pixels import DecodeJob
+from featurecache.probes import known_content
 from featurecache.stacks import Frame, Stack
 
 DUPLICATE = "duplicate of another file"
 CONFLICT = "one SOPInstanceUID, different pixels"
 SHARED = "SOPInstanceUID in several series"
-WRAPPED = "RSNA 12-bit wrap undone"
-NOT_WRAPPED = "unsigned, intercept near 0, no air peak: left as it is"
-_PROBES = 8
-
-Digests = Callable[[Sequence[DecodeJob]], Iterable[str]]
-AirPeak = Callable[[Sequence[DecodeJob]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +26,25 @@ class Row:
     frame: Frame
 
 
-def assemble_series(
-    index: Index, series_uid: str, min_slices: int, digests: Digests, air_peak: AirPeak
-) -> None:
+def assemble_series(index: Index, series_uid: str, min_slices: int) -> None:
     """Rebuild the stacks of one series and settle what became of its files.
 
     Parameters
     ----------
     index : Index
-        Open for writing, inside a transaction.
+        Open for writing, inside a transaction; `probes.compare_repeats` has been called.
     series_uid : str
         Which series.
     min_slices : int
         A stack with fewer slices is not usable.
-    digests : callable
-        Returns a digest of the Hounsfield units for each job, to compare repeats.
-    air_peak : callable
-        Says whether the decoded jobs peak where wrapped air lies.
     """
     rows = list(_rows(index, series_uid))
     _forget(index, series_uid)
     if rows:
-        kept, verdicts = _without_repeats(index, series_uid, rows, digests)
-        root = index.root
+        kept, verdicts = _without_repeats(index, series_uid, rows)
         stacks = build_stacks([row.frame for row in kept], min_slices=min_slices)
-        stacks = _with_wrap(stacks, kept, os.fspath(root), air_peak)
+        if kept and all(row.frame.may_be_wrapped for row in kept):
+            index.database.execute("INSERT OR IGNORE INTO probes VALUES (?)", (series_uid,))
         places = _store_stacks(index, stacks, kept)
         _settle(index, rows, places, verdicts)
     index.database.execute("DELETE FROM dirty WHERE series_uid = ?", (series_uid,))
@@ -96,6 +84,7 @@ def _vector(text: str | None) -> tuple[float, ...] | None:
 
 def _forget(index: Index, series_uid: str) -> None:
     database = index.database
+    database.execute("DELETE FROM probes WHERE series_uid = ?", (series_uid,))
     database.execute(
         "DELETE FROM findings WHERE stack IN (SELECT id FROM stacks WHERE series_uid = ?)",
         (series_uid,),
@@ -109,7 +98,7 @@ def _forget(index: Index, series_uid: str) -> None:
 
 
 def _without_repeats(
-    index: Index, series_uid: str, rows: list[Row], digests: Digests
+    index: Index, series_uid: str, rows: list[Row]
 ) -> tuple[list[Row], dict[tuple[int, int], tuple[str, str, str]]]:
     """Keep one of several files with the same image; refuse all where the images differ.
 
@@ -126,7 +115,7 @@ def _without_repeats(
         if len(group) + len(others) == 1:
             kept += group
             continue
-        contents = set(_contents(index, [*group, *others], digests))
+        contents = {known_content(index, *_name(row)) for row in [*group, *others]}
         if len(contents) > 1:
             detail = f"{len(group) + len(others)} files, {len(contents)} different images"
             verdicts |= {_name(row): ("failed", CONFLICT, detail) for row in group}
@@ -158,65 +147,6 @@ def _elsewhere(index: Index, series_uid: str) -> dict[tuple[str, int], list[Row]
         for row in _rows(index, other):
             found[row.frame.sop_uid, row.frame.frame].append(row)
     return found
-
-
-def _contents(index: Index, rows: list[Row], digests: Digests) -> Iterator[str]:
-    """Return a digest of each frame's image, computed once per file version."""
-    root = os.fspath(index.root)
-    known: dict[tuple[int, int], str] = {}
-    for row in rows:
-        stored = index.database.execute(
-            "SELECT content FROM files WHERE id = ?", (row.file,)
-        ).fetchone()[0]
-        content = json.loads(stored or "{}").get(str(row.frame.frame))
-        if content is not None:
-            known[_name(row)] = content
-    missing = [row for row in rows if _name(row) not in known]
-    for row, digest in zip(
-        missing, digests([_job(root, row.frame, False) for row in missing]), strict=True
-    ):
-        known[_name(row)] = digest
-        index.database.execute(
-            "UPDATE files SET content = json_set(coalesce(content, '{}'), ?, ?) WHERE id = ?",
-            (f'$."{row.frame.frame}"', digest, row.file),
-        )
-    yield from known.values()
-
-
-def _job(root: str, frame: Frame, wrapped: bool) -> DecodeJob:
-    return DecodeJob(
-        os.path.join(root, frame.path),  # noqa: PTH118
-        frame.frame,
-        frame.size,
-        frame.mtime_ns,
-        wrapped,
-        frame.assumed_hu,
-    )
-
-
-def _with_wrap(
-    stacks: list[Stack], kept: Sequence[Row], root: str, air_peak: AirPeak
-) -> list[Stack]:
-    """Decide for the whole series whether its values are wrapped."""
-    if not kept or not all(row.frame.may_be_wrapped for row in kept):
-        return stacks
-    if not any(stack.usable for stack in stacks):
-        return stacks
-    by_name = {(row.frame.path, row.frame.frame): row.frame for row in kept}
-    ordered = [
-        by_name[slice_.path, slice_.frame]
-        for stack in stacks
-        if stack.usable
-        for slice_ in stack.slices
-    ]
-    count = min(_PROBES, len(ordered))
-    probes = [ordered[(2 * number + 1) * len(ordered) // (2 * count)] for number in range(count)]
-    wrapped = air_peak([_job(root, frame, False) for frame in probes])
-    finding = WRAPPED if wrapped else NOT_WRAPPED
-    return [
-        replace(stack, wrapped=wrapped, warnings=tuple(sorted({*stack.warnings, finding})))
-        for stack in stacks
-    ]
 
 
 def _store_stacks(

@@ -7,16 +7,13 @@ together again. At the end the account must balance.
 
 import contextlib
 import functools
-import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
-
-import numpy as np
 
 from featurecache.account import Account
 from featurecache.assemble import assemble_series, mark_dirty
@@ -24,12 +21,11 @@ from featurecache.errors import UsageError
 from featurecache.explain import explain
 from featurecache.index import Index
 from featurecache.intake import FRAME_COLUMNS, FileRecord, read_file
-from featurecache.pixels import DecodeJob, decode_slice, to_hu
 from featurecache.pool import Failure, default_workers, isolated_map
+from featurecache.probes import compare_repeats, decide_wraps
 from featurecache.reasons import PASSING_REASONS, RESCALE_MISSING, SLICE_REASONS
 from featurecache.scan_document import scan_document
 from featurecache.walk import Entry, walk_tree
-from featurecache.wrap import has_air_peak, histogram
 
 __all__ = ["Account", "explain", "scan", "scan_document"]
 
@@ -309,48 +305,11 @@ def _assemble_all(index: Index, min_slices: int, workers: int, timeout_s: float)
         "JOIN frames AS mine ON mine.series_uid = dirty.series_uid "
         "JOIN frames AS other ON other.sop_uid = mine.sop_uid"
     )
-    digests = functools.partial(_digests, workers=workers, timeout_s=timeout_s)
-    air_peak = functools.partial(_air_peak, workers=workers, timeout_s=timeout_s)
+    if database.execute("SELECT 1 FROM dirty LIMIT 1").fetchone():
+        compare_repeats(index, workers, timeout_s)
     while batch := database.execute("SELECT series_uid FROM dirty LIMIT 256").fetchall():
         database.execute("BEGIN")
         for (series_uid,) in batch:
-            assemble_series(index, series_uid, min_slices, digests, air_peak)
+            assemble_series(index, series_uid, min_slices)
         database.execute("COMMIT")
-
-
-def _digests(jobs: Sequence[DecodeJob], *, workers: int, timeout_s: float) -> Iterable[str]:
-    results = isolated_map(_hu_digest, jobs, workers=min(workers, len(jobs)), timeout_s=timeout_s)
-    for job, result in results:
-        # What cannot be decoded is like nothing else, unless it is the same file byte for byte.
-        yield _file_digest(job) if isinstance(result, Failure) else result
-
-
-def _hu_digest(job: DecodeJob) -> str:
-    """Digest of the Hounsfield units of a slice; runs in a worker."""
-    hu = to_hu(decode_slice(job))
-    return hashlib.blake2b(hu.tobytes() + repr(hu.shape).encode(), digest_size=16).hexdigest()
-
-
-def _file_digest(job: DecodeJob) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with open(job.path, "rb") as file:  # noqa: PTH123
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        digest.update(f"{job.path}: {error}".encode(errors="replace"))
-    return digest.hexdigest()
-
-
-def _air_peak(jobs: Sequence[DecodeJob], *, workers: int, timeout_s: float) -> bool:
-    total = np.zeros(4096, np.int64)
-    results = isolated_map(_histogram, jobs, workers=min(workers, len(jobs)), timeout_s=timeout_s)
-    for _, result in results:
-        if not isinstance(result, Failure):
-            total += result
-    return has_air_peak(total)
-
-
-def _histogram(job: DecodeJob) -> np.ndarray:
-    """Histogram of the stored values of a slice; runs in a worker."""
-    return histogram(decode_slice(job).stored)
+    decide_wraps(index, workers, timeout_s)

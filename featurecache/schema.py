@@ -47,7 +47,7 @@ CREATE TABLE frames (
     PRIMARY KEY (file, frame)
 ) WITHOUT ROWID;
 CREATE INDEX frames_by_series ON frames (series_uid);
-CREATE INDEX frames_by_sop ON frames (sop_uid);
+CREATE INDEX frames_by_sop ON frames (sop_uid, frame);
 CREATE INDEX frames_by_stack ON frames (stack, place);
 CREATE TABLE stacks (
     id INTEGER PRIMARY KEY,
@@ -74,5 +74,6 @@ CREATE INDEX stacks_by_series ON stacks (series_uid);
 CREATE TABLE findings (stack INTEGER NOT NULL, warning TEXT NOT NULL,
     PRIMARY KEY (stack, warning)) WITHOUT ROWID;
 CREATE TABLE dirty (series_uid TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE probes (series_uid TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 """SQL that creates an empty index; raise `index.SCHEMA_VERSION` with every change."""

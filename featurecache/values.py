@@ -9,6 +9,7 @@ DICOM PS3.5 section 6.2 (value representations).
 
 import math
 import re
+import warnings
 
 from featurecache.elements import Elements
 
@@ -50,8 +51,10 @@ def _decoded(raw: bytes, character_set: bytes) -> str:
 
     names = character_set.decode("ascii", errors="replace").strip(" \x00").split("\\")
     try:
-        encodings = convert_encodings(list(names))
-        return str(decode_bytes(raw, encodings, TEXT_VR_DELIMS | {ord("\\")})).strip()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom falls back to a default, which is fine
+            encodings = convert_encodings(list(names))
+            return str(decode_bytes(raw, encodings, TEXT_VR_DELIMS | {ord("\\")})).strip()
     except (LookupError, UnicodeError, ValueError):
         return raw.decode("ascii", errors="backslashreplace")
 

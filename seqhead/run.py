@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from seqhead.classifier import SequenceClassifier
     from seqhead.svm import PooledSVC
 
-_ID_COLUMNS = ("series", "patient", "user_patient", "user_series", "slice", "user_slice")
-
 
 @dataclass(frozen=True)
 class Run:
@@ -147,19 +145,22 @@ class Run:
             raise RunError(f"{self.path.name}/{name}: {error.strerror}") from error
 
     def _table(self, name: str) -> pd.DataFrame:
-        path = self.path / name
         try:
-            return pd.read_csv(
-                path, dtype=dict.fromkeys(_ID_COLUMNS, "str"), keep_default_na=False,
-                na_values={c: [""] for c in _numeric_columns(path)}, float_precision="round_trip",
-            )  # fmt: skip
+            table = pd.read_csv(self.path / name, dtype=str, keep_default_na=False)
+            return table.assign(**{c: _numbers(table[c]) for c in table if _is_number(str(c))})
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path.name}/{name} cannot be read: {error}") from error
 
 
-def _numeric_columns(path: Path) -> list[str]:
-    header = pd.read_csv(path, nrows=0).columns
-    return [name for name in header if name.startswith(("y:", "p:", "baseline:"))]
+def _is_number(column: str) -> bool:
+    return column == "position" or column.startswith(("y:", "p:", "baseline:"))
+
+
+def _numbers(cells: pd.Series) -> np.ndarray:
+    """Numbers exactly as they were written, which not every CSV parser gives."""
+    if cells.name == "position":
+        return cells.to_numpy(dtype=object).astype(np.int64)
+    return np.array([float(cell) if cell else np.nan for cell in cells])
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,11 @@ def documented(text: str) -> set[str]:
     }
 
 
+def returns_something(function: ast.FunctionDef) -> bool:
+    nothing = ("None", "Iterator[None]", "NoReturn")
+    return function.returns is not None and ast.unparse(function.returns) not in nothing
+
+
 def is_property(function: ast.FunctionDef) -> bool:
     return any("property" in ast.unparse(one) for one in function.decorator_list)
 
@@ -139,8 +144,7 @@ def gaps(source: str, *, library: bool) -> list[str]:
             have = documented(section(docstring, "Parameters"))
             missing = [one for one in parameters(function) if one not in have]
             found += [f"{name}: Parameters lacks {', '.join(missing)}"] if missing else []
-            returns = function.returns is not None and ast.unparse(function.returns) != "None"
-            if returns and not re.search(r"^(Returns|Yields)\n---", docstring, re.MULTILINE):
+            if returns_something(function) and not re.search(r"^(Returns|Yields)\n---", docstring, re.MULTILINE):
                 found.append(f"{name}: no Returns")
         lacking = [one for one in raised(function) if one not in section(docstring, "Raises")]
         if lacking and not is_property(function):

@@ -23,7 +23,7 @@ DOORS = {
         "featurecache.phantom.",
         "featurecache.doctor",
     ),
-    "pickle": (),
+    "pickle": ("featurecache.worker",),  # through the pipe to its own child, never a file
     "joblib": (),
 }
 HEAVY = (

@@ -236,10 +236,12 @@ def _points(
     for spot in anatomy.calcifications:
         add_calcification(spot, tissue, *own)
     shares: dict[str, np.ndarray] = {}
+    within = ramp(depth, 1.3)
     for lesion in lesions:
         share = add_lesion(anatomy, lesion, tissue, x, y, z, depth)
         if share is not None:
             name = _KIND[type(lesion)]
+            share = share * within
             shares[name] = np.maximum(shares[name], share) if name in shares else share
     return tissue, shares
 

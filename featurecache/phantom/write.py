@@ -80,8 +80,10 @@ def write_phantom(
 ) -> None:
     """Write a labelled synthetic head-CT archive.
 
-    The same arguments give the same bytes. A run that was interrupted is finished by calling
-    again with the same arguments; patients already there are not written again.
+    The same arguments give the same bytes (on one kind of machine with the same versions of
+    NumPy and SciPy; elsewhere single values may round differently). A run that was interrupted
+    is finished by calling again with the same arguments; patients already there are not
+    written again.
 
     Parameters
     ----------

@@ -9,6 +9,17 @@ import pytest
 D = 12
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small problems on a shared machine: threads that wait for each other cost tenfold."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def write_csv(tmp_path):
     """Function that writes text to a label file, byte for byte."""

@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_is_an_error(problem):
     X, y, patients = problem
     with pytest.raises(FitError, match="Lower the learning rate"):
         SequenceClassifier(
-            hidden=8, epochs=20, learning_rate=1e38, device="cpu", normalise="none", rnn="none"
+            hidden=8, epochs=20, learning_rate=1e35, device="cpu", normalise="none", rnn="none"
         ).fit([x * 1e6 for x in X], y, groups=patients)
 
 

@@ -114,7 +114,11 @@ def test_feature_attention_is_the_softmax_times_the_features():
 def test_shapes_follow_the_composition():
     head = head_of(rnn="lstm", bidirectional=True, mlp=(7, 4), dropout=0.5)
     linear = [layer for layer in head.mlp if isinstance(layer, torch.nn.Linear)]
-    assert [(layer.in_features, layer.out_features) for layer in linear] == [(12, 7), (7, 4), (4, 3)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [
+        (12, 7),
+        (7, 4),
+        (4, 3),
+    ]
     assert head(torch.randn(2, 4, D), torch.ones(2, 4, dtype=torch.bool)).shape == (2, 3)
     slices = head_of(pool="none")
     assert slices(torch.randn(2, 4, D), torch.ones(2, 4, dtype=torch.bool)).shape == (2, 4, 3)

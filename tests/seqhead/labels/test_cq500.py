@@ -4,11 +4,12 @@ import pytest
 from seqhead.errors import LabelError
 from seqhead.labels.cq500 import CQ500_LABELS, cq500_spellings, read_cq500
 
-FOURTEEN = (
-    "ICH,IPH,IVH,SDH,EDH,SAH,BleedLocation-Left,BleedLocation-Right,ChronicBleed,Fracture,"
-    "CalvarialFracture,OtherFracture,MassEffect,MidlineShift"
-).split(",")
-HEADER = ",".join(["name", "Category", *(f"{r}:{f}" for r in ("R1", "R2", "R3") for f in FOURTEEN)])
+FOURTEEN = [
+    "ICH", "IPH", "IVH", "SDH", "EDH", "SAH", "BleedLocation-Left", "BleedLocation-Right",
+    "ChronicBleed", "Fracture", "CalvarialFracture", "OtherFracture", "MassEffect", "MidlineShift",
+]  # fmt: skip
+READS = [f"{reader}:{finding}" for reader in ("R1", "R2", "R3") for finding in FOURTEEN]
+HEADER = ",".join(["name", "Category", *READS])
 
 
 def row(name, r1, r2, r3):

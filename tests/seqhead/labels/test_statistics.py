@@ -49,7 +49,7 @@ def test_slices_that_failed_are_not_unmatched(tmp_path, make_store, planted):
     assert statistics.joined[0].unmatched_labels == []
 
 
-def test_a_positive_slice_that_failed_still_makes_its_series_positive(tmp_path, make_store, planted):
+def test_a_positive_slice_that_failed_makes_its_series_positive(tmp_path, make_store, planted):
     series = next(s for s, (ich, _) in planted.series.items() if ich)
     shown = [k for k in range(len(planted.matrices[series])) if planted.slices[f"{series}.{k}"]]
     store = make_store(

@@ -1,0 +1,20 @@
+"""Sphinx configuration: MyST pages, no remote assets."""
+
+from importlib.metadata import version as _version
+
+project = "featurecache"
+author = "the featurecache authors"
+copyright = author
+release = _version("featurecache")
+
+extensions = ["myst_parser"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "Frozen CNN features of head CT, cached once",
+    "fixed_sidebar": True,
+    "page_width": "1000px",
+}
+html_copy_source = False

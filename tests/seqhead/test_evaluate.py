@@ -1,0 +1,119 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from seqhead.errors import FitError
+from seqhead.evaluate import evaluate_predictions
+from seqhead.scores import scores_at
+from seqhead.text import evaluation_text
+
+KEYS = {
+    "n", "positives", "threshold", "auc", "auc_ci", "accuracy", "precision", "recall",
+    "specificity", "f1", "average_precision", "log_loss",
+}  # fmt: skip
+
+
+def predictions_of(seed=0, n=240, per_patient=2, slices=False):
+    """Series (or slices, 4 a series) of which A shows, B is guessed and C is never there."""
+    rng = np.random.default_rng(seed)
+    patient = np.arange(n) // per_patient
+    table = pd.DataFrame(
+        {
+            "series": [f"s{k}" for k in (np.arange(n) // 4 if slices else np.arange(n))],
+            "patient": [f"p{k // 4 * 4 if slices else k}" for k in patient],
+            "split": np.array(["train", "validation", "test"])[(patient // 4) % 3],
+        }
+    )
+    if slices:
+        table["slice"] = [f"i{k}" for k in range(n)]
+    y = {"A": rng.random(n) < 0.4, "B": rng.random(n) < 0.3, "C": np.zeros(n, bool)}
+    for name, truth in y.items():
+        table[f"y:{name}"] = truth.astype(float)
+        table[f"p:{name}"] = np.clip(rng.normal(0.4 + 0.3 * truth * (name == "A"), 0.15), 0, 1)
+        table[f"baseline:{name}"] = rng.random(n)
+    table.loc[::17, "y:B"] = np.nan
+    return table
+
+
+def test_the_document_has_the_fixed_keys():
+    document = evaluate_predictions(predictions_of(), ("A", "B", "C"), "series").document()
+    assert {"schema_version", "level", "n", "labels", "macro", "micro", "rsna_loss",
+            "baseline"} <= set(document)  # fmt: skip
+    for metrics in document["labels"].values():
+        assert set(metrics) == KEYS
+    assert set(document["baseline"]["labels"]["A"]) >= KEYS | {"auc_difference_ci"}
+
+
+def test_only_test_rows_are_scored():
+    table = predictions_of()
+    got = evaluate_predictions(table, ("A", "B", "C"), "series")
+    test = table[table["split"] == "test"]
+    assert got.n == len(test)
+    assert got.patients == test["patient"].nunique()
+    assert got.model["labels"]["A"]["auc"] == roc_auc_score(test["y:A"], test["p:A"])
+    assert got.baseline["labels"]["A"]["auc"] == roc_auc_score(test["y:A"], test["baseline:A"])
+
+
+def test_thresholds_come_from_validation_alone():
+    table = predictions_of()
+    before = evaluate_predictions(table, ("A", "B", "C"), "series")
+    table.loc[table["split"] == "test", ["p:A", "y:A"]] = 0.0
+    after = evaluate_predictions(table, ("A", "B", "C"), "series")
+    assert before.model["labels"]["A"]["threshold"] == after.model["labels"]["A"]["threshold"]
+
+
+def test_a_signal_has_a_difference_above_zero_and_a_guess_has_not():
+    got = evaluate_predictions(predictions_of(seed=1), ("A", "B", "C"), "series")
+    low, high = got.baseline["labels"]["A"]["auc_difference_ci"]
+    assert 0 < low < got.baseline["labels"]["A"]["auc_difference"] < high
+    low, high = got.baseline["labels"]["B"]["auc_difference_ci"]
+    assert low < 0 < high
+    low, high = got.model["labels"]["B"]["auc_ci"]
+    assert low < 0.5 < high
+
+
+def test_a_label_without_positives_is_not_a_number_and_not_in_the_mean():
+    got = evaluate_predictions(predictions_of(), ("A", "B", "C"), "series")
+    label = got.model["labels"]["C"]
+    assert label["auc"] is label["auc_ci"] is label["recall"] is None
+    assert got.model["macro"]["covers"]["auc"] == 2
+    assert got.model["macro"]["auc"] == pytest.approx(
+        (got.model["labels"]["A"]["auc"] + got.model["labels"]["B"]["auc"]) / 2
+    )
+    text = "\n".join(evaluation_text(got, "runs/x"))
+    assert "n/a (0 positives)" in text
+    assert "macro (2 of 3 labels)" in text
+
+
+def test_the_baseline_stands_beside_the_model_in_the_text():
+    lines = evaluation_text(evaluate_predictions(predictions_of(), ("A", "B", "C"), "series"), "r")
+    header = next(line for line in lines if line.startswith("label"))
+    assert "AUC of length and position" in header
+    assert "difference" in header
+
+
+def test_a_patient_is_the_mean_of_its_series_and_has_what_any_has():
+    table = predictions_of()
+    scores = scores_at(table, ("A", "B"), "patient")
+    for k, patient in enumerate(scores.patients):
+        rows = table[table["patient"] == patient]
+        assert scores.probability[k, 0] == pytest.approx(rows["p:A"].mean())
+        assert scores.y[k, 0] == rows["y:A"].max()
+    assert len(scores) == table["patient"].nunique()
+
+
+def test_a_series_is_its_most_suspicious_slice():
+    table = predictions_of(slices=True)
+    scores = scores_at(table, ("A", "B"), "series")
+    names = table["series"].unique()
+    assert len(scores) == len(names)
+    for k, series in enumerate(names):
+        rows = table[table["series"] == series]
+        assert scores.probability[k, 0] == rows["p:A"].max()
+        assert scores.y[k, 0] == rows["y:A"].max()
+
+
+def test_series_cannot_be_judged_as_slices():
+    with pytest.raises(FitError, match="--level slice"):
+        evaluate_predictions(predictions_of(), ("A",), "slice")

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+from featurecache.errors import StoreIncompleteError
+from seqhead.errors import FitError, LabelError
+from seqhead.fit import fit
+from seqhead.options import parse_fit_options
+from seqhead.sources import Sources, open_sources
+
+QUICK = {"hidden": 4, "epochs": 2, "device": "cpu"}
+
+
+def fit_in(toy, name="run", **options):
+    options = {**QUICK, **options}
+    sources = Sources(toy.store, toy.labels, slice_labels=options.pop("slice_labels", None))
+    return fit(sources, parse_fit_options(**options), out=toy.folder / name, project=toy.folder)
+
+
+def test_patients_are_split_70_15_15_and_kept_together(toy, planted):
+    report = fit_in(toy)
+    folds = report.run.folds
+    assert folds.groupby("patient")["split"].nunique().max() == 1
+    assert report.document()["patients"] == {"train": 42, "validation": 9, "test": 9}
+    assert sorted(folds["series"]) == sorted(planted.matrices)
+    assert folds["user_patient"].tolist() == folds["patient"].tolist()  # ids are kept here
+
+
+def test_defaults_are_those_of_the_documentation(toy):
+    report = fit(
+        Sources(toy.store, toy.labels),
+        parse_fit_options(epochs=1, device="cpu"),
+        out=toy.folder / "run",
+    )
+    head, training = report.run.config.head, report.run.config.training
+    assert (head.rnn, head.hidden, head.layers, head.pool, head.mlp) == ("gru", 256, 1, "max", ())
+    assert (head.normalise, head.bidirectional) == ("standard", False)
+    assert (training.loss, training.learning_rate, training.batch_size) == ("bce", 1e-3, 16)
+    assert training.patience == 10
+    assert parse_fit_options().epochs == 100
+
+
+def test_normalisation_knows_the_training_rows_only(toy, planted):
+    report = fit_in(toy)
+    train = report.run.folds.query("split == 'train'")["series"]
+    rows = np.concatenate([planted.matrices[series] for series in train])
+    state = report.run.load_model("cpu").state()
+    np.testing.assert_allclose(state["normalise.mean"], rows.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(state["normalise.scale"], rows.std(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["sequence", "svm"])
+def test_test_features_and_labels_influence_nothing(toy, planted, make_store, head):
+    first = fit_in(toy, head=head)
+    test = set(first.run.folds.query("split == 'test'")["series"])
+    rng = np.random.default_rng(0)
+    changed = {
+        s: rng.normal(size=m.shape).astype(np.float32) if s in test else m
+        for s, m in planted.matrices.items()
+    }
+    toy.store = make_store(toy.folder / "other.zarr", changed, patients=planted.patients)
+    second = fit_in(toy, "second", head=head)
+    one, other = (r.run.path / "model.safetensors" for r in (first, second))
+    assert one.read_bytes() == other.read_bytes()
+    assert first.run.config.thresholds == second.run.config.thresholds
+    assert first.history.best_epoch == second.history.best_epoch
+
+
+def test_slice_labels_fit_slices(toy, planted):
+    report = fit_in(toy, level="slice", slice_labels=toy.slices, hidden=8, epochs=3)
+    predictions = report.run.predictions
+    assert len(predictions) == sum(map(len, planted.matrices.values()))
+    assert predictions["y:ICH"].tolist() == [float(v) for v in planted.slices.values()]
+    assert predictions["user_slice"].tolist() == list(planted.slices)
+    assert report.run.config.head.pool == "none"
+
+
+def test_labels_of_slices_say_what_series_have(toy, planted):
+    cohort = open_sources(Sources(toy.store, toy.slices)).cohort("series")
+    assert cohort.level == "series"
+    assert cohort.y[:, 0].tolist() == [float(ich) for ich, _ in planted.series.values()]
+    assert open_sources(Sources(toy.store, toy.slices)).cohort().level == "slice"
+
+
+def test_slices_that_failed_leave_the_others_with_their_own_labels(
+    tmp_path, make_store, planted, toy
+):
+    series, empty = "1.2.1.0", "1.2.5.0"
+    gone = {series: [0, 2], empty: range(len(planted.matrices[empty]))}
+    toy.store = make_store(
+        tmp_path / "holed.zarr", planted.matrices, patients=planted.patients, failed=gone
+    )
+    report = fit_in(toy, level="slice", slice_labels=toy.slices)
+    left_out = report.document()["left_out"]
+    assert left_out["partial_series"] == [series]
+    assert left_out["empty_series"] == [empty]
+    rows = report.run.predictions.query("series == @series")
+    kept = [k for k in range(len(planted.matrices[series])) if k not in (0, 2)]
+    assert rows["position"].tolist() == kept
+    assert rows["y:ICH"].tolist() == [planted.slices[f"{series}.{k}"] for k in kept]
+
+
+def test_series_without_labels_are_listed_and_not_used(toy, planted):
+    lines = toy.labels.read_text().splitlines()
+    toy.labels.write_text("\n".join([*lines[:-3], "999,9.9,1,1"]))
+    left_out = fit_in(toy).document()["left_out"]
+    assert left_out["unmatched_labels"] == ["9.9"]
+    assert left_out["unlabelled_series"] == list(planted.series)[-3:]
+
+
+def test_labels_with_one_class_are_told(toy):
+    lines = [line.rpartition(",")[0] for line in toy.labels.read_text().splitlines()]
+    toy.labels.write_text("\n".join([lines[0] + ",EDH", *(f"{line},0" for line in lines[1:])]))
+    report = fit_in(toy)
+    assert "no positive test series for EDH" in report.notes
+    assert report.validation["labels"]["EDH"]["auc"] is None
+
+
+def test_the_level_must_fit_the_labels(toy):
+    with pytest.raises(LabelError, match="--slice-labels"):
+        fit_in(toy, level="slice")
+    with pytest.raises(FitError, match="leave it out at --level slice"):
+        fit_in(toy, level="slice", slice_labels=toy.slices, pool="max")
+    with pytest.raises(FitError, match="--level series"):
+        fit_in(toy, level="slice", slice_labels=toy.slices, head="svm")
+
+
+def test_several_feature_sets_must_be_named(toy, monkeypatch):
+    monkeypatch.setattr("featurecache.store.FeatureStore.names", ["resnet50", "vgg16"])
+    with pytest.raises(FitError, match=r"choose one with --features \(resnet50, vgg16\)"):
+        fit_in(toy)
+
+
+def test_an_incomplete_store_is_refused(toy):
+    chunks = sorted((toy.store / "part-0000" / "features" / "toy").glob("c*"))
+    assert len(chunks) > 1
+    chunks[-1].unlink()
+    with pytest.raises(StoreIncompleteError):
+        fit_in(toy)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": 0}, "--hidden"),
+        ({"rnn": "rnn"}, "--rnn"),
+        ({"bidirectional": True, "rnn": "none"}, "--bidirectional needs an RNN"),
+        ({"batch_size": -1}, "--batch-size"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(FitError, match=message):
+        parse_fit_options(**options)
