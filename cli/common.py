@@ -295,7 +295,7 @@ def echo_json(document: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(description: str, unit: str = "file") -> Iterator[Progress]:
+def progress_bar(description: str, unit: str = "files") -> Iterator[Progress]:
     """Show progress on stderr, and nothing off a terminal.
 
     Parameters
@@ -303,7 +303,7 @@ def progress_bar(description: str, unit: str = "file") -> Iterator[Progress]:
     description : str
         What is going on, e.g. ``"scan"``.
     unit : str
-        What is counted.
+        What is counted, in the plural.
 
     Yields
     ------
@@ -312,7 +312,9 @@ def progress_bar(description: str, unit: str = "file") -> Iterator[Progress]:
     """
     from tqdm import tqdm
 
-    with tqdm(desc=description, unit=unit, file=sys.stderr, disable=None, leave=False) as bar:
+    with tqdm(
+        desc=description, unit=f" {unit}", file=sys.stderr, disable=None, leave=False
+    ) as bar:
 
         def progress(done: int, total: int | None = None) -> None:
             bar.total = total

@@ -212,7 +212,7 @@ def phantom(out: Path, patients: int, seed: int, series: str, workers: int | Non
     """
     from featurecache.phantom import write_phantom
 
-    with progress_bar("phantom", unit="series") as progress:
+    with progress_bar("phantom", unit="slices") as progress:
         write_phantom(out, patients, seed, series=series, workers=workers, progress=progress)
     echo(f"{patients} patients in {out}; labels in {out / 'labels.csv'} and {out / 'slices.csv'}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.common import echo
+from cli.common import echo, echo_note
 from featurecache.errors import UsageError
 from featurecache.project import load_project
 from seqhead.run import Run
@@ -149,7 +149,7 @@ def write_predictions(predictions: "Predictions", out: Path | None) -> None:
         out.write_text(text, encoding="utf-8")
         echo(f"{len(predictions.table)} rows in {out}")
     for note in predictions.notes:
-        click.echo(f"Note: {note}", err=True)
+        echo_note(f"Note: {note}")
     if predictions.empty_series:
         listed = ", ".join(predictions.empty_series)
-        click.echo(f"No features, so no prediction, for: {listed}", err=True)
+        echo_note(f"No features, so no prediction, for: {listed}")

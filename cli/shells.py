@@ -26,12 +26,8 @@ complete -o nosort -F _featurecache_fc_completion fc
 """
 
 _FISH = """\
-function fc --description "featurecache, or the builtin fc where the shell has one"
-    if contains -- "$argv[1]" NAMES --help --version; or not contains -- fc (builtin --names)
-        command featurecache $argv
-    else
-        builtin fc $argv
-    end
+function fc --description "the same program as featurecache; fish has no builtin of this name"
+    command featurecache $argv
 end
 """
 
@@ -43,7 +39,8 @@ def script(shell: str, commands: Sequence[str]) -> str:
     ----------
     shell : {"bash", "zsh", "fish"}
     commands : sequence of str
-        Subcommands that `fc` hands to this program; anything else goes to the builtin.
+        Subcommands that `fc` hands to this program; anything else goes to the builtin, where the
+        shell has one.
 
     Returns
     -------
@@ -64,10 +61,10 @@ def _zsh(commands: Sequence[str]) -> str:
     return f"{_function(commands)}{ready}{completion}compdef _featurecache_completion fc\n"
 
 
-def _fish(commands: Sequence[str]) -> str:
+def _fish(_: Sequence[str]) -> str:
     completion = "".join(_completion(FishComplete, program) for program in _PROGRAMS)
     arguments = 'complete --no-files --command fc --arguments "(_featurecache_completion)"\n'
-    return _FISH.replace("NAMES", " ".join(commands)) + completion + arguments
+    return _FISH + completion + arguments
 
 
 def _function(commands: Sequence[str]) -> str:

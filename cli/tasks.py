@@ -165,7 +165,7 @@ def extract(
     from featurecache.extract import ExtractOptions
     from featurecache.extract import extract as extract_features
 
-    with progress_bar("extract", unit="slice") as progress:
+    with progress_bar("extract", unit="slices") as progress:
         return extract_features(index, store, ExtractOptions(**options), ids, progress=progress)
 
 

@@ -97,7 +97,7 @@ class Embedder:
         """
         side = self.recipe.zoom or self.recipe.size
         images = torch.zeros(self.batch_size, 3, side, side, device=self.device)
-        for places in _places_by_shape(slices).values():
+        for places in self._groups(slices):
             some = [slices[place] for place in places]
             images[places] = self._to_input([decoded for decoded in some if decoded is not None])
         return images.to(self._dtype, memory_format=torch.channels_last)
@@ -125,6 +125,12 @@ class Embedder:
                 self._forward(images)
             self._wait()
         return repeats * self.batch_size / (perf_counter() - started)
+
+    def _groups(self, slices: "Sequence[Decoded | None]") -> list[list[int]]:
+        """Places to transform at once: one at a time on a CPU, where a slice fits the cache."""
+        if self.device.type == "cpu":
+            return [[place] for place, decoded in enumerate(slices) if decoded is not None]
+        return list(_places_by_shape(slices).values())
 
     def _to_input(self, slices: "Sequence[Decoded]") -> Tensor:
         stored = np.stack([decoded.stored for decoded in slices])

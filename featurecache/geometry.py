@@ -23,6 +23,7 @@ DICOM PS3.3 C.7.6.2.1.1 (image position and orientation).
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from statistics import median, median_low
 
@@ -133,6 +134,7 @@ def _usable_orientation(frame: Frame) -> Vector | None:
     return frame.orientation
 
 
+@lru_cache(maxsize=256)
 def _is_orthonormal(orientation: Vector) -> bool:
     row, column = orientation[:3], orientation[3:]
     return (
@@ -352,7 +354,7 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _dot(a: Vector, b: Vector) -> float:
-    return math.fsum(x * y for x, y in zip(a, b, strict=True))
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _cross(a: Vector, b: Vector) -> Vector:

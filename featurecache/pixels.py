@@ -29,10 +29,10 @@ from featurecache.sanity import AIR_HU, TOP_HU, check_noise, findings
 from featurecache.stacks import Slice, Stack
 from featurecache.stored import (
     fill_with_air,
+    find_padding,
     meant_values,
     narrow,
     padding_findings,
-    padding_mask,
     without_padding,
 )
 from featurecache.wrap import unwrap
@@ -277,15 +277,15 @@ def _checked(
 ) -> tuple[np.ndarray, float, float]:
     """Return stored values that can be trusted, with slope and intercept of the frame."""
     slope, intercept = header.frames[job.frame].slope, header.frames[job.frame].intercept
-    mask = padding_mask(cells, header)
-    if mask is not None:
-        warnings += padding_findings(cells[mask], slope, intercept)
-        cells = without_padding(cells, mask)
+    padding = find_padding(cells, header, slope, intercept, wrapped=job.wrapped)
+    if padding is not None:
+        warnings += padding_findings(padding, slope, intercept)
+        cells = without_padding(cells, padding)
     stored = meant_values(cells, header, compressed=compressed, warnings=warnings)
     if job.wrapped and slope == 1:
         stored = unwrap(stored, intercept)
     warnings += findings(int(stored.min()), int(stored.max()), slope, intercept)
     check_noise(stored, slope)
-    if mask is not None:
-        stored = fill_with_air(stored, mask, slope, intercept)
+    if padding is not None:
+        stored = fill_with_air(stored, padding.mask, slope, intercept)
     return narrow(stored), slope, intercept

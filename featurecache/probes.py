@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ WHERE (sop_uid, frame) IN (
     SELECT sop_uid, frame FROM frames GROUP BY sop_uid, frame HAVING count(*) > 1
 ) AND json_extract(coalesce(content, '{}'), '$."' || frame || '"') IS NULL
 AND sop_uid IN (SELECT sop_uid FROM frames JOIN dirty USING (series_uid))
-ORDER BY path, frame
+LIMIT 20000
 """
 _PLACED = """
 SELECT frame, path, size, mtime_ns, assumed_hu FROM frames JOIN files ON files.id = file
@@ -49,7 +50,13 @@ def compare_repeats(index: Index, workers: int, timeout_s: float) -> None:
     timeout_s : float
         Seconds a file may take.
     """
-    rows = index.database.execute(_REPEATED).fetchall()
+    while rows := index.database.execute(_REPEATED).fetchall():
+        _note_contents(index, rows, workers, timeout_s)
+
+
+def _note_contents(
+    index: Index, rows: list[tuple[Any, ...]], workers: int, timeout_s: float
+) -> None:
     root = os.fspath(index.root)
     jobs = ((row[0], _job(root, row[1:])) for row in rows)
     results = isolated_map(_hu_digest, jobs, workers=workers, timeout_s=timeout_s, chunk=4)
@@ -105,7 +112,7 @@ def _settle(index: Index, series_uid: str, wrapped: bool) -> None:
     )
 
 
-def _job(root: str, row: tuple[int, bytes, int, int, int]) -> DecodeJob:
+def _job(root: str, row: tuple[Any, ...]) -> DecodeJob:
     frame, path, size, mtime_ns, assumed_hu = row
     full = os.path.join(root, os.fsdecode(path))  # noqa: PTH118
     return DecodeJob(full, frame, size, mtime_ns, wrapped=False, assume_hu=bool(assumed_hu))

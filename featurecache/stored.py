@@ -9,6 +9,7 @@ DICOM PS3.5 section 8.1.1 (pixel cells), PS3.3 C.7.5.1.1.2 (pixel padding).
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -77,8 +78,29 @@ def _as_signed(cells: np.ndarray) -> np.ndarray:
     return cells.view(np.dtype(f"i{cells.dtype.itemsize}"))
 
 
-def padding_mask(cells: np.ndarray, header: FileHeader) -> np.ndarray | None:
-    """Return where pixels are padding, None where none is.
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Where pixels are padding, and the least and greatest value that means so.
+
+    Parameters
+    ----------
+    mask : ndarray (H, W) of bool
+        True where a pixel is padding; at least one is.
+    low, high : int
+        Cell values, equal unless there is a PixelPaddingRangeLimit.
+    """
+
+    mask: np.ndarray
+    low: int
+    high: int
+
+
+def find_padding(
+    cells: np.ndarray, header: FileHeader, slope: float, intercept: float, *, wrapped: bool
+) -> Padding | None:
+    """Return the padding that must be turned into air; None where there is none.
+
+    Padding that means air or less anyway is left alone: the clamp takes care of it.
 
     Parameters
     ----------
@@ -87,13 +109,25 @@ def padding_mask(cells: np.ndarray, header: FileHeader) -> np.ndarray | None:
     header : FileHeader
         PixelPaddingValue and PixelPaddingRangeLimit are compared bit by bit, so that -2000 in an
         unsigned tag (63536) means the same in either direction.
+    slope, intercept : float
+        To Hounsfield units.
+    wrapped : bool
+        Whether the values are wrapped, so that the rescale says nothing yet.
+
+    References
+    ----------
+    DICOM PS3.3 C.7.5.1.1.2.
     """
     if not header.padding:
         return None
     limits = sorted(_as_cell(raw, cells.dtype, header.little) for raw in header.padding)
     low, high = limits[0], limits[-1]
+    unused = cells.dtype.itemsize * 8 > header.bits_stored
+    top_hu = max(low * slope + intercept, high * slope + intercept)
+    if top_hu <= AIR_HU and not unused and not wrapped:
+        return None
     mask = cells == low if low == high else (cells >= low) & (cells <= high)
-    return mask if mask.any() else None
+    return Padding(mask, low, high) if mask.any() else None
 
 
 def _as_cell(raw: bytes, dtype: np.dtype, little: bool) -> int:
@@ -105,28 +139,29 @@ def _as_cell(raw: bytes, dtype: np.dtype, little: bool) -> int:
     return number - (1 << 8 * width) if signed else number
 
 
-def padding_findings(padding: np.ndarray, slope: float, intercept: float) -> list[str]:
-    """Return a warning where padding looks like tissue, because then it changes an image.
+def padding_findings(padding: Padding, slope: float, intercept: float) -> list[str]:
+    """Return a warning where padding may look like tissue, because then it changes an image.
 
     Parameters
     ----------
-    padding : ndarray (n,)
-        The cells that are padding.
+    padding : Padding
+        As found in the cells.
     slope, intercept : float
         To Hounsfield units.
     """
-    ends = (int(padding.min()) * slope + intercept, int(padding.max()) * slope + intercept)
+    ends = (padding.low * slope + intercept, padding.high * slope + intercept)
     return [_PADDING_IN_RANGE] if max(ends) > AIR_HU and min(ends) <= TOP_HU else []
 
 
-def without_padding(cells: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def without_padding(cells: np.ndarray, padding: Padding) -> np.ndarray:
     """Return the cells with padding replaced by their least other value.
 
     So padding counts neither as a value outside BitsStored nor as noise.
     """
-    if mask.all():
+    if padding.mask.all():
         return np.zeros_like(cells)
-    return np.where(mask, cells[~mask].min(), cells)
+    top = np.iinfo(cells.dtype).max
+    return np.where(padding.mask, np.where(padding.mask, top, cells).min(), cells)
 
 
 def fill_with_air(

@@ -22,16 +22,18 @@ def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     Returns
     -------
     Tensor (N, H, W), float32
-        HU, clamped to [-1024, 3071]. The product is taken in float64 where the device has it.
+        HU, clamped to [-1024, 3071]. Computed in float64 where float32 is not exact and the
+        device has it.
 
     References
     ----------
     DICOM PS3.3 C.11.1.1.2 (Modality LUT: output units = m * SV + b).
     """
-    exact = torch.float32 if stored.device.type == "mps" else torch.float64
+    exact = torch.float32 if _is_exact_in_float32(stored, slope, intercept) else torch.float64
     shape = (-1, 1, 1)
     slope, intercept = slope.to(exact).reshape(shape), intercept.to(exact).reshape(shape)
-    return (stored.to(exact) * slope + intercept).clamp(*HU_RANGE).to(torch.float32)
+    hu = stored.to(exact).mul_(slope).add_(intercept).clamp_(*HU_RANGE)
+    return hu.to(torch.float32)
 
 
 def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
@@ -60,7 +62,7 @@ def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
     """
     if any(width <= 0 for _, width in windows):
         raise ValueError(f"window widths must be positive, got {list(windows)}")
-    channels = [((hu - (level - width / 2)) / width).clamp_(0, 1) for level, width in windows]
+    channels = [(hu - (level - width / 2)).div_(width).clamp_(0, 1) for level, width in windows]
     return torch.stack(channels, dim=1)
 
 
@@ -109,3 +111,11 @@ def to_input(stored: Tensor, slope: Tensor, intercept: Tensor, recipe: Recipe) -
         for values in (recipe.mean, recipe.std)
     )
     return (images - mean) / std
+
+
+def _is_exact_in_float32(stored: Tensor, slope: Tensor, intercept: Tensor) -> bool:
+    """Slope 1 and a whole intercept, as nearly all CT has; also MPS, which has no float64."""
+    if stored.device.type == "mps":
+        return True
+    whole = bool((slope == 1).all()) and bool((intercept == intercept.round()).all())
+    return whole and stored.element_size() <= 2 and bool((intercept.abs() < 1 << 20).all())

@@ -130,7 +130,18 @@ def decide(scored: np.ndarray, K: int) -> np.ndarray:
 
 
 def classes_of(K: int) -> Any:
-    """``classes_`` of a fitted estimator: one array, or one for each of several labels."""
+    """Give ``classes_`` of a fitted estimator.
+
+    Parameters
+    ----------
+    K : int
+        Number of labels.
+
+    Returns
+    -------
+    array (2,), or a list of K such arrays
+        ``[0, 1]``.
+    """
     return np.array([0, 1]) if K == 1 else [np.array([0, 1]) for _ in range(K)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seqhead.baselines import SERIES_FEATURES, SLICE_FEATURES
 from seqhead.errors import FitError
 from seqhead.metrics import (
     choose_threshold,
@@ -32,7 +33,8 @@ class Evaluation:
     patients, series : int
         How many there are of each.
     model, baseline : dict
-        ``labels``, ``macro``, ``micro`` and ``rsna_loss``.
+        ``labels``, ``macro``, ``micro`` and ``rsna_loss``; `baseline` also ``features``, what it
+        knows.
     """
 
     level: str
@@ -126,6 +128,8 @@ def evaluate_predictions(
     model, model_auc = _metrics_of(test, test.probability, validation, "probability", bootstrap)
     baseline, baseline_auc = _metrics_of(test, test.baseline, validation, "baseline", bootstrap)
     _add_differences(model, baseline, model_auc - baseline_auc, bootstrap)
+    known = SLICE_FEATURES if "slice" in predictions else SERIES_FEATURES
+    baseline["features"] = list(known)
     return Evaluation(
         level=level, n=len(test), patients=len(np.unique(test.patients)),
         series=int(parts["test"]["series"].nunique()), model=model, baseline=baseline,

@@ -117,7 +117,19 @@ def reversal(mask: torch.Tensor) -> torch.Tensor:
 
 
 def take_slices(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Slices of (B, S, D) in the order of `places` (B, S')."""
+    """Pick slices of each series.
+
+    Parameters
+    ----------
+    x : tensor (B, S, D)
+        Slices.
+    places : int64 tensor (B, S')
+        Which of them, in the order wanted.
+
+    Returns
+    -------
+    tensor (B, S', D)
+    """
     return x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 

@@ -63,6 +63,8 @@ def predict_store(
     ------
     FeaturesError
         The features were made by another recipe; the message names the fields.
+    FitError
+        No series of the store has features.
     RunError
         The model is missing or damaged.
     StoreError

@@ -94,7 +94,10 @@ class Run:
     @cached_property
     def baseline(self) -> PositionBaseline:
         """The position-and-length baseline, fitted on the same training patients."""
-        return PositionBaseline.from_document(json.loads(self._read("baseline.json")))
+        try:
+            return PositionBaseline.from_document(json.loads(self._read("baseline.json")))
+        except ValueError as error:
+            raise RunError(f"{self.path.name}/baseline.json is damaged: {error}") from error
 
     def load_model(self, device: str = "auto") -> "SequenceClassifier | PooledSVC":
         """Rebuild the fitted estimator.
@@ -147,7 +150,7 @@ class Run:
     def _table(self, name: str) -> pd.DataFrame:
         try:
             table = pd.read_csv(self.path / name, dtype=str, keep_default_na=False)
-            return table.assign(**{c: _numbers(table[c]) for c in table if _is_number(str(c))})
+            return table.assign(**{str(c): _numbers(table[c]) for c in table if _is_number(str(c))})
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path.name}/{name} cannot be read: {error}") from error
 

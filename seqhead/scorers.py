@@ -40,12 +40,32 @@ def roc_auc(estimator: Any, X: Sequence[np.ndarray], y: Any) -> float:
 
 
 def average_precision(estimator: Any, X: Sequence[np.ndarray], y: Any) -> float:
-    """Mean average precision; parameters as `roc_auc`."""
+    """Mean average precision.
+
+    Parameters
+    ----------
+    estimator, X, y
+        As in `roc_auc`.
+
+    Returns
+    -------
+    float
+    """
     return _mean(sk.average_precision_score, estimator, X, y)
 
 
 def neg_log_loss(estimator: Any, X: Sequence[np.ndarray], y: Any) -> float:
-    """Mean log loss with its sign turned, so that more is better; parameters as `roc_auc`."""
+    """Mean log loss with its sign turned, so that more is better.
+
+    Parameters
+    ----------
+    estimator, X, y
+        As in `roc_auc`.
+
+    Returns
+    -------
+    float
+    """
     return -_mean(sk.log_loss, estimator, X, y)
 
 

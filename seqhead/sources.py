@@ -90,12 +90,12 @@ class Opened:
     def statistics(self) -> LabelStatistics:
         """Count labels, see `seqhead.labels.statistics.label_statistics`."""
         series, slices = self.features.series, planned_slices(self.features)
-        joined, of_slices = (
-            None if file is None else join_labels(file, self.identifiers, series, slices)
-            for file in (self.labels, self.slice_labels)
+        joined = join_labels(self.labels, self.identifiers, series, slices)
+        of_slices = (
+            join_labels(self.slice_labels, self.identifiers, series, slices)
+            if self.slice_labels
+            else None
         )
-        if joined is None:
-            raise ValueError("a label file is always there")
         return label_statistics(joined, of_slices, series, slices)
 
 

@@ -114,6 +114,8 @@ def check_disjoint(folds: pd.DataFrame) -> None:
     ------
     LeakError
         The message names the rows.
+    SplitError
+        A split has another name than `SPLITS`.
     """
     for column in ("patient", "series"):
         sides = folds.groupby(column)["split"].nunique()

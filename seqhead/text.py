@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from seqhead.fit import FitReport
 
 _SHOWN = 5  # ids listed before "..."
-_AUC_HEADER = ["label", "n", "positives", "AUC", "AUC of length and position", "difference"]
+_AUC_HEADER = ["label", "n", "positives", "AUC", "baseline AUC", "difference"]
+_FEATURE_WORDS = {
+    "n_slices": "number of slices",
+    "z_extent_mm": "z extent",
+    "median_gap_mm": "median gap",
+    "thickness_mm": "thickness",
+    "fov_mm": "field of view",
+    "tilt_deg": "tilt",
+    "relative_position": "relative position",
+    "relative_position_squared": "its square",
+}
 _RATES = {
     "average_precision": "AP",
     "accuracy": "accuracy",
@@ -75,7 +85,7 @@ def labels_text(statistics: LabelStatistics) -> list[str]:
     for joined in statistics.joined:
         lines.append(_listed(f"{joined.level} labels without a match in the store",
                              joined.unmatched_labels))  # fmt: skip
-        lines.append(_listed("series without labels", joined.unmatched_series))
+        lines.append(_listed(f"series without {joined.level} labels", joined.unmatched_series))
     return lines
 
 
@@ -117,9 +127,10 @@ def fit_text(report: "FitReport") -> list[str]:
             f"{best['train_loss']:.4f}, validation loss {best['validation_loss']:.4f}"
         )
     macro = report.validation["macro"]
+    optimistic = "" if not document["epochs"] else "; optimistic, since fitting stopped on it"
     lines.append(
         f"validation AUC {_number(macro['auc'])} (mean of {macro['covers']['auc']} of "
-        f"{macro['labels']} labels; chosen on, so too good)"
+        f"{macro['labels']} labels{optimistic})"
     )
     return [*lines, f"run: {document['run']}"]
 
@@ -142,11 +153,13 @@ def evaluation_text(evaluation: Evaluation, run: str) -> list[str]:
     what = "" if evaluation.level == "patient" else f" ({_rows(evaluation)})"
     return [
         f"{run}, held-out test: {evaluation.patients} patients{what}",
+        f"baseline: logistic regression on {_words(baseline['features'])}",
         "95 % intervals: 2,000 resamples of patients; thresholds: Youden index on validation",
         "",
         *_auc_table(model, baseline),
         "",
         *_rate_table(model),
+        *_without_interval(model),
         *_aggregation(evaluation.level),
     ]
 
@@ -196,6 +209,20 @@ def _rate_table(model: dict[str, Any]) -> list[str]:
     if partial and len(model["labels"]) > 1:
         lines.append(f"macro: {', '.join(partial)} of {model['macro']['labels']} labels")
     return lines
+
+
+def _without_interval(model: dict[str, Any]) -> list[str]:
+    names = [
+        name for name, m in model["labels"].items() if m["auc"] is not None and m["auc_ci"] is None
+    ]
+    if not names:
+        return []
+    return [f"no interval, since one class comes from a single patient: {', '.join(names)}"]
+
+
+def _words(features: Sequence[str]) -> str:
+    words = [_FEATURE_WORDS.get(name, name) for name in features]
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _aggregation(level: str) -> list[str]:

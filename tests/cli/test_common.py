@@ -1,5 +1,6 @@
 """Exit codes, messages and interruption, on a toy group; signals on a real process."""
 
+import io
 import os
 import signal
 import subprocess
@@ -169,6 +170,22 @@ def test_progress_is_silent_off_a_terminal(capfd: pytest.CaptureFixture[str]) ->
         progress(2, 2)
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FakeTerminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = FakeTerminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    with progress_bar("extract", unit="slices") as progress:
+        time.sleep(0.15)  # tqdm draws ten times a second at most
+        progress(30, 120)
+
+    assert "extract:  25%" in terminal.getvalue()
+    assert "30/120" in terminal.getvalue()
 
 
 _WAITS = """

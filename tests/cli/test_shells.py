@@ -1,6 +1,10 @@
 """`fc` typed into real interactive shells, where it is a builtin until shell-init ran."""
 
+import os
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,16 @@ def recorder(tmp_path: Path) -> Path:
             f"#!/bin/sh\nprintf '{name} got %s:' $#; printf ' <%s>' \"$@\"; echo; exit 3\n"
         )
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DICOM of one patient."""
+    from featurecache.phantom import write_phantom
+
+    folder = tmp_path_factory.mktemp("patient")
+    write_phantom(folder, 1, 3, series="thick", workers=1)
     return folder
 
 
@@ -107,6 +121,24 @@ def test_arguments_arrive_unchanged(shell: str, terminal: Start, recorder: Path)
 
 
 @pytest.mark.parametrize("shell", POSIX)
+def test_init_and_extract_as_typed(
+    shell: str, terminal: Start, patient: Path, tmp_path: Path
+) -> None:
+    session = terminal(shell)
+    session.run(init_line(shell))
+
+    assert "status 0\n" in session.run(f"fc init {patient} --labels {patient}/labels.csv")
+    output = session.run(
+        "fc extract --backbone squeezenet1_1 --weights random:0 --size 32 --workers 1",
+        timeout_s=120,
+    )
+
+    assert "status 0\n" in output
+    assert "squeezenet1_1" in session.run("fc info | cat")
+    assert (tmp_path / "cache.zarr" / "zarr.json").is_file()
+
+
+@pytest.mark.parametrize("shell", POSIX)
 @pytest.mark.parametrize("program", ["fc", "featurecache"])
 def test_tab_completes_commands(shell: str, program: str, terminal: Start) -> None:
     session = terminal(shell)
@@ -127,10 +159,24 @@ def test_tab_completes_options_of_seqhead(shell: str, terminal: Start) -> None:
     session.read_until("seqhead fit --bidirectional")
 
 
-def test_fish_reaches_us_and_completes(terminal: Start) -> None:
+def test_fish_reaches_us(terminal: Start, recorder: Path) -> None:
     session = terminal("fish")
-    session.run("featurecache shell-init fish | source")
+    assert "rror" not in session.run("featurecache shell-init fish | source")
 
-    assert "featurecache 0." in session.run("fc --version")
-    assert "Read the headers" in session.run("fc scan --help")
-    assert "extract" in session.run("complete -C 'fc ext'").replace("complete -C 'fc ext'", "")
+    session.run(f"set PATH {recorder} $PATH")
+
+    assert "featurecache got 2: <scan> <a b>" in session.run("fc scan 'a b'")
+
+
+def test_fish_completes() -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("fish is not installed here")
+    ask = "featurecache shell-init fish | source; complete -C 'fc ext'; complete -C 'seqhead fi'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", ask],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert done.stderr == ""
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["extract", "fit"]

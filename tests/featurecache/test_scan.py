@@ -216,7 +216,9 @@ def test_a_dicomdir_is_skipped_and_its_entries_not_followed(tree, scanned, make_
     ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
     ds.SOPClassUID = "1.2.840.10008.1.3.10"
     record = pydicom.Dataset()
-    record.add(pydicom.DataElement(0x00041500, "UN", b"..\\..\\etc\\passwd"))
+    record.add(
+        pydicom.DataElement(0x00041500, "CS", ["..", "..", "etc", "passwd"], validation_mode=0)
+    )
     ds.DirectoryRecordSequence = [record]
     ds.save_as(tree / "DICOMDIR")
     assert reasons(scanned(tree).account, "skipped")["DICOMDIR"] == 1

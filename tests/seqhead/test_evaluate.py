@@ -89,7 +89,7 @@ def test_a_label_without_positives_is_not_a_number_and_not_in_the_mean():
 def test_the_baseline_stands_beside_the_model_in_the_text():
     lines = evaluation_text(evaluate_predictions(predictions_of(), ("A", "B", "C"), "series"), "r")
     header = next(line for line in lines if line.startswith("label"))
-    assert "AUC of length and position" in header
+    assert "baseline AUC" in header
     assert "difference" in header
 
 

@@ -1,0 +1,229 @@
+"""`seqhead` as a user types it, on a store with hashed identifiers."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli.seqhead import main
+
+D = 8
+RECIPE = {"backbone": "toy", "windows": [[40, 80]], "size": 224, "precision": "fp32",
+          "dtype": "float32"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small problems on a shared machine: threads that wait for each other cost tenfold."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def stacks(patients=30):
+    """Series with the planted labels (ICH of the series, and of each slice)."""
+    rng = np.random.default_rng(0)
+    for patient in range(patients):
+        n = int(rng.integers(5, 10))
+        shown = np.zeros(n, int)
+        if patient % 2:
+            shown[rng.integers(0, n - 2) :][:2] = 1
+        slices = [
+            SimpleNamespace(sop_uid=f"3.{patient}.{k}", frame=0, source=f"{patient}.{k}",
+                            z_mm=5.0 * k, gap_mm=5.0)
+            for k in range(n)
+        ]  # fmt: skip
+        yield SimpleNamespace(
+            key=f"2.{patient}", series_uid=f"2.{patient}", study_uid=f"1.{patient}",
+            patient_id=f"{patient:03d}", slices=slices, shown=shown,
+            features=(rng.normal(size=(n, D)) + 4 * shown[:, None]).astype(np.float32),
+            z_extent_mm=5.0 * (n - 1), median_gap_mm=5.0, thickness_mm=5.0, fov_mm=250.0,
+            tilt_deg=0.0, row_spacing_mm=0.5, column_spacing_mm=0.5,
+        )  # fmt: skip
+
+
+def write_store(path, identifiers, all_stacks, recipe=RECIPE, failed=()):
+    """A complete store of some stacks."""
+    from featurecache import arrays
+    from featurecache.feature_array import FeatureArray
+    from featurecache.tables import part_tables
+
+    arrays.create_store(path, identifiers.digest)
+    part = arrays.create_part(path, part_tables(all_stacks, identifiers))
+    values = np.concatenate([stack.features for stack in all_stacks])
+    status = np.concatenate(
+        [np.full(len(s.slices), 2 if s.key in failed else 1) for s in all_stacks]
+    )
+    identity = {k: v for k, v in recipe.items() if k not in ("precision", "dtype")}
+    arrays.create_features(
+        path, part, "toy", n_slices=len(values), dim=D, dtype=recipe["dtype"], unit_slices=64,
+        attributes={
+            "recipe": recipe, "plan": {}, "reason_codes": {"2": "pixel data is short"},
+            "fingerprint": {"identity": str(identity), "numerics": recipe["dtype"]},
+        },
+    )  # fmt: skip
+    array = FeatureArray(path, part, "toy", writable=True)
+    for unit in range(array.n_units):
+        rows = array.rows(unit)
+        array.write_unit(unit, values[rows.start : rows.stop], status[rows.start : rows.stop])
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A working folder as `featurecache init` and `extract` leave it."""
+    from featurecache.identifiers import Identifiers, create_key
+    from featurecache.project import write_project
+
+    monkeypatch.chdir(tmp_path)
+    create_key(tmp_path / "featurecache.key")
+    identifiers = Identifiers.load(tmp_path / "featurecache.key")
+    drawn = list(stacks())
+    write_store(tmp_path / "cache.zarr", identifiers, drawn)
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(["PatientID,ICH", *(f"{s.patient_id},{s.shown.max()}" for s in drawn)])
+    )
+    rows = [
+        f"{one.sop_uid},{shown}"
+        for s in drawn
+        for one, shown in zip(s.slices, s.shown, strict=True)
+    ]
+    (tmp_path / "slices.csv").write_text("\n".join(["SOPInstanceUID,ICH", *rows]))
+    write_project(
+        tmp_path, store=tmp_path / "cache.zarr", labels=tmp_path / "labels.csv",
+        slice_labels=tmp_path / "slices.csv", labels_format="table",
+    )  # fmt: skip
+    return SimpleNamespace(folder=tmp_path, identifiers=identifiers, stacks=drawn)
+
+
+def seqhead(*arguments, code=0):
+    """Run a command line in this process; returns what it wrote to stdout."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == code, f"{result.exit_code}\n{result.output}\n{result.exception}"
+    return result
+
+
+QUICK = ("--hidden", 8, "--epochs", 25, "--learning-rate", 0.01, "--device", "cpu")
+
+
+def test_fit_and_evaluate_as_the_readme_has_them(project):
+    text = seqhead("fit", "--rnn", "gru", *QUICK).stdout
+    assert "30 patients" not in text
+    assert "patients: 21 train (21 series), " in text
+    assert text.splitlines()[-1] == "run: runs/toy-gru-1"
+    shown = seqhead("evaluate").stdout
+    assert "runs/toy-gru-1" in shown
+    assert "baseline AUC" in shown
+    document = json.loads(seqhead("evaluate", "--json").stdout)
+    assert document["schema_version"] == 1
+    assert set(document) >= {"level", "n", "labels", "macro", "micro", "rsna_loss", "baseline"}
+    assert document["labels"]["ICH"]["auc"] == 1.0  # the signal is blatant
+
+
+def test_run_folders_hold_the_users_ids_and_stores_do_not(project):
+    seqhead("fit", *QUICK)
+    with (project.folder / "runs/toy-gru-1/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["user_patient"] for row in rows] == [s.patient_id for s in project.stacks]
+    assert rows[0]["patient"] == project.identifiers.patient("000")
+
+
+def test_labels_counts_what_the_files_say(project):
+    assert "ICH" in seqhead("labels").stdout
+    document = json.loads(seqhead("labels", "--json").stdout)
+    assert document["labels"]["ICH"]["patients"] == {"positives": 15, "negatives": 15, "unknown": 0}
+    assert document["labels"]["ICH"]["slices"]["positives"] == 30
+
+
+def test_slice_level_is_asked_for_or_follows_from_the_labels(project):
+    seqhead("fit", "--level", "slice", *QUICK)
+    levels = [
+        json.loads(seqhead("evaluate", "--level", level, "--json").stdout)["n"]
+        for level in ("slice", "series", "patient")
+    ]
+    assert levels[0] > levels[1] == levels[2]
+    document = json.loads(seqhead("fit", "--labels", "slices.csv", "--json", *QUICK).stdout)
+    assert document["level"] == "slice"
+    assert document["run"] == "runs/toy-gru-2"
+
+
+def test_predictions_are_csv_on_stdout_or_in_a_file(project):
+    seqhead("fit", "--head", "svm", "--out", "runs/mine")
+    rows = list(csv.DictReader(io.StringIO(seqhead("predict", "runs/mine").stdout)))
+    assert [row["series"] for row in rows] == [
+        project.identifiers.series(s.key) for s in project.stacks
+    ]
+    assert all(0 <= float(row["ICH"]) <= 1 for row in rows)
+    seqhead("predict", "runs/mine", "--out", "p.csv")
+    with (project.folder / "p.csv").open() as file:
+        assert list(csv.DictReader(file)) == rows
+
+
+def test_predicting_series_without_features_is_exit_code_3(project):
+    seqhead("fit", *QUICK)
+    some = project.stacks[:4]
+    write_store(project.folder / "new.zarr", project.identifiers, some, failed=[some[0].key])
+    result = seqhead("predict", "runs/toy-gru-1", "new.zarr", code=3)
+    assert project.identifiers.series(some[0].key) in result.stderr
+
+
+def test_other_features_are_exit_code_5_and_name_the_field(project):
+    seqhead("fit", *QUICK)
+    recipe = {**RECIPE, "size": 256}
+    write_store(project.folder / "new.zarr", project.identifiers, project.stacks[:4], recipe)
+    result = seqhead("predict", "runs/toy-gru-1", "new.zarr", code=5)
+    assert "size is 256, not 224" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("fit", "--labels", "nowhere.csv"), 2, "cannot read the label file nowhere.csv"),
+        (("fit", "--features", "vgg16"), 2, "it has: toy"),
+        (("fit", "--rnn", "gur"), 2, "gur"),
+        (("fit", "--labels-format", "cq500"), 2, "needs the column 'name'"),
+        (("fit", "nowhere.zarr"), 5, "nowhere.zarr"),
+        (("fit", "--key", "nowhere.key"), 2, "the key file nowhere.key is missing"),
+        (("evaluate",), 2, "seqhead fit"),
+        (("evaluate", "nowhere"), 2, "is not a run folder"),
+        (("evaluate", "labels.csv"), 2, "a model is a run folder"),
+    ],
+)
+def test_errors_name_the_thing_and_the_remedy(project, arguments, code, message):
+    result = seqhead(*arguments, code=code)
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_labels_the_command_says_how_to_give_them(tmp_path, monkeypatch, make_store):
+    monkeypatch.chdir(tmp_path)
+    make_store(tmp_path / "cache.zarr", {"s": np.ones((2, 3), np.float32)})
+    assert "featurecache init" in seqhead("fit", code=2).stderr
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from cli.seqhead import main\n"
+        "for command in [[], *([name] for name in main.commands)]:\n"
+        "    main([*command, '--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'zarr', 'pydicom', 'sklearn', 'pandas', 'scipy',"
+        " 'numpy', 'pydantic'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_m_seqhead_is_the_same_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "seqhead", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "evaluate" in done.stdout
