@@ -312,9 +312,7 @@ def progress_bar(description: str, unit: str = "files") -> Iterator[Progress]:
     """
     from tqdm import tqdm
 
-    with tqdm(
-        desc=description, unit=f" {unit}", file=sys.stderr, disable=None, leave=False
-    ) as bar:
+    with tqdm(desc=description, unit=f" {unit}", file=sys.stderr, disable=None, leave=False) as bar:
 
         def progress(done: int, total: int | None = None) -> None:
             bar.total = total

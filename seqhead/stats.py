@@ -9,7 +9,8 @@ import pandas as pd
 RESAMPLES = 2000
 """Bootstrap resamples of an interval."""
 
-_CHUNK_VALUES = 8_000_000  # bounds the memory of the weights: 64 MB
+_CHUNK_VALUES = 1_000_000  # bounds the memory of the weights, and fits a processor's cache
+_ROWS_PER_PATIENT = 8  # from here on, pairs of patients are fewer than resampled rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +130,56 @@ def resampled_auc(
     if not len(positive) or not len(negative):
         return np.full(len(draws), np.nan)
     negative = negative[np.argsort(score[negative], kind="stable")]
-    below = np.searchsorted(score[negative], score[positive], side="left")
-    up_to = np.searchsorted(score[negative], score[positive], side="right")
-    rows = max(1, _CHUNK_VALUES // len(y))
-    return np.concatenate(
-        [
-            _weighted_auc(chunk[:, code[positive]], chunk[:, code[negative]], below, up_to)
-            for chunk in np.array_split(draws, range(rows, len(draws), rows))
-        ]
+    positive = positive[np.argsort(score[positive], kind="stable")]
+    ranked = _Ranked(
+        code[positive],
+        code[negative],
+        below=np.searchsorted(score[negative], score[positive], side="left"),
+        up_to=np.searchsorted(score[negative], score[positive], side="right"),
     )
+    if len(y) >= _ROWS_PER_PATIENT * draws.shape[1]:
+        return _auc_by_patient(ranked, draws)
+    rows = max(1, _CHUNK_VALUES // len(y))
+    chunks = np.array_split(draws, range(rows, len(draws), rows))
+    return np.concatenate([_auc_by_row(ranked, chunk) for chunk in chunks])
 
 
-def _weighted_auc(
-    of_positive: np.ndarray, of_negative: np.ndarray, below: np.ndarray, up_to: np.ndarray
-) -> np.ndarray:
-    """Share of (positive, negative) pairs in the right order, (R,)."""
-    cumulative = np.zeros((len(of_negative), of_negative.shape[1] + 1))
-    np.cumsum(of_negative, axis=1, out=cumulative[:, 1:])
-    ranked = (of_positive * (cumulative[:, below] + cumulative[:, up_to])).sum(axis=1) / 2
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Patients of positives and negatives by score, and each positive's place among negatives."""
+
+    positive: np.ndarray
+    negative: np.ndarray
+    below: np.ndarray
+    up_to: np.ndarray
+
+
+def _auc_by_row(ranked: _Ranked, draws: np.ndarray) -> np.ndarray:
+    """Few rows a patient: weigh every row."""
+    of_positive = draws[:, ranked.positive]
+    cumulative = np.zeros((len(draws), len(ranked.negative) + 1))
+    np.cumsum(draws[:, ranked.negative], axis=1, out=cumulative[:, 1:])
+    under = (cumulative[:, ranked.below] + cumulative[:, ranked.up_to]) / 2
     pairs = of_positive.sum(axis=1, dtype=np.float64) * cumulative[:, -1]
-    return np.divide(ranked, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return _share((of_positive * under).sum(axis=1), pairs)
+
+
+def _auc_by_patient(ranked: _Ranked, draws: np.ndarray) -> np.ndarray:
+    """Many rows a patient: count the ordered pairs of each two patients once."""
+    P = draws.shape[1]
+    ordered, under, at = np.zeros((P, P)), np.zeros(P), 0
+    for owner, below, up_to in zip(ranked.positive, ranked.below, ranked.up_to, strict=True):
+        under += np.bincount(ranked.negative[at:below], minlength=P)
+        at = below
+        ordered[owner] += under
+        if up_to > below:
+            ordered[owner] += np.bincount(ranked.negative[below:up_to], minlength=P) / 2
+    counts = draws.astype(np.float64)
+    pairs = (counts @ np.bincount(ranked.positive, minlength=P)) * (
+        counts @ np.bincount(ranked.negative, minlength=P)
+    )
+    return _share(((counts @ ordered) * counts).sum(axis=1), pairs)
+
+
+def _share(ordered: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return np.divide(ordered, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from seqhead.stats import PatientBootstrap, resampled_auc
 
 
+@pytest.mark.parametrize("rows_per_patient", [0, 10**9])
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(
@@ -19,11 +20,14 @@ from seqhead.stats import PatientBootstrap, resampled_auc
     ),
     st.integers(0, 99),
 )  # fmt: skip
-def test_resampled_auc_is_the_weighted_auc_with_ties(rows, seed):
+def test_resampled_auc_is_the_weighted_auc_with_ties(rows_per_patient, rows, seed):
     y, score, code = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     code = code.astype(int)
     draws = np.random.default_rng(seed).integers(0, 4, size=(3, 6))
-    for weights, got in zip(draws, resampled_auc(y, score, code, draws), strict=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqhead.stats._ROWS_PER_PATIENT", rows_per_patient)
+        resampled = resampled_auc(y, score, code, draws)
+    for weights, got in zip(draws, resampled, strict=True):
         weight = np.where(np.isnan(y), 0, weights[code])
         kept = weight > 0
         if len(np.unique(y[kept])) < 2:
