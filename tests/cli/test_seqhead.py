@@ -203,6 +203,14 @@ def test_errors_name_the_thing_and_the_remedy(project, arguments, code, message)
     assert "Traceback" not in result.output
 
 
+def test_a_store_of_another_key_is_refused(project):
+    from featurecache.identifiers import create_key
+
+    create_key(project.folder / "other.key")
+    assert "another key" in seqhead("fit", "--key", "other.key", code=5).stderr
+    assert not (project.folder / "runs").exists()
+
+
 def test_without_labels_the_command_says_how_to_give_them(tmp_path, monkeypatch, make_store):
     monkeypatch.chdir(tmp_path)
     make_store(tmp_path / "cache.zarr", {"s": np.ones((2, 3), np.float32)})
