@@ -319,3 +319,12 @@ def progress_bar(description: str, unit: str = "files") -> Iterator[Progress]:
             bar.update(done - bar.n)
 
         yield progress
+
+
+def wait_without_spinning() -> None:
+    """Let threads sleep while they wait; called before torch is imported.
+
+    Threads that spin at the barrier of each small step take the cores that decoders need, and on a
+    shared machine make a fit ten times slower. A value that the user set stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

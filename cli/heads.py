@@ -1,7 +1,6 @@
 """What the bodies of the `seqhead` commands share; imported inside them, not by ``--help``."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,15 +74,6 @@ def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     """
     files = {name: given[name] for name in _FILES}
     return files, {name: value for name, value in given.items() if name not in _FILES}
-
-
-def wait_without_spinning() -> None:
-    """Let threads sleep while they wait; called before torch is imported.
-
-    On a shared machine, threads that spin at the barrier of each small step make a fit ten times
-    slower. A value that the user set stays.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextlib.contextmanager

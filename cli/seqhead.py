@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli.common import CommandGroup, echo, echo_json
+from cli.common import CommandGroup, echo, echo_json, wait_without_spinning
 from cli.options import json_option, key_option, labels_options, store_argument
 
 
@@ -180,7 +180,7 @@ def fit(store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
     Patients, never series, are split, with all labels balanced. The run folder holds the model,
     the split, the predictions and everything needed to repeat it.
     """
-    from cli.heads import epochs_bar, sources, split_options, wait_without_spinning
+    from cli.heads import epochs_bar, sources, split_options
 
     wait_without_spinning()
     from featurecache.project import remember_run

@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from cli.common import echo, echo_json, echo_note, progress_bar
+from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
 from featurecache.errors import UsageError
 from featurecache.project import load_project
 
@@ -162,6 +162,7 @@ def extract(
     -------
     ExtractReport
     """
+    wait_without_spinning()
     from featurecache.extract import ExtractOptions
     from featurecache.extract import extract as extract_features
 

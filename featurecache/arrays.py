@@ -38,7 +38,18 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def part_name(part: int) -> str:
-    """Folder of a part, e.g. ``part-0003``."""
+    """Folder of a part.
+
+    Parameters
+    ----------
+    part : int
+        Number of the part.
+
+    Returns
+    -------
+    str
+        E.g. ``part-0003``.
+    """
     return f"part-{part:04d}"
 
 
@@ -261,7 +272,25 @@ def create_features(
 
 
 def list_features(path: Path, part: int) -> list[str]:
-    """Names of the feature sets in a part, sorted."""
+    """Names of the feature sets in a part.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    part : int
+        Number of the part.
+
+    Returns
+    -------
+    list of str
+        Sorted.
+
+    Raises
+    ------
+    StoreCorruptError
+        The part has no folder of features.
+    """
     folder = path / part_name(part) / "features"
     if not folder.is_dir():
         raise StoreCorruptError(f"{path}: {part_name(part)}/features is missing")
@@ -270,6 +299,11 @@ def list_features(path: Path, part: int) -> list[str]:
 
 def remove_debris(path: Path) -> int:
     """Remove what a killed run left half-written; the caller holds the store's lock.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
 
     Returns
     -------

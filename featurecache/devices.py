@@ -1,8 +1,12 @@
 """Which device runs the backbone, and what it computes in natively."""
 
+import ctypes
+
 import torch
 
 from featurecache.errors import MissingResourceError, UsageError
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _NEVER = -1, -4, 2**31 - 1  # malloc.h
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Names of ``--precision`` and the types that weights and activations then have."""
@@ -50,7 +54,18 @@ def resolve_device(text: str) -> torch.device:
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 in hardware (CUDA from 8.0, AVX512-BF16, AMX)."""
+    """Whether a device multiplies bfloat16 in hardware.
+
+    Parameters
+    ----------
+    device : torch.device
+        From `resolve_device`.
+
+    Returns
+    -------
+    bool
+        True for CUDA from compute capability 8.0, and for CPUs with AVX512-BF16 or AMX.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -58,3 +73,15 @@ def native_bf16(device: torch.device) -> bool:
         probes = (getattr(torch.cpu, name, None) for name in names)
         return any(probe is not None and probe() for probe in probes)
     return False
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory for the next batch instead of giving it back.
+
+    Every batch allocates the same large tensors; mapping them anew each time cost a quarter of
+    the processor time of an extraction on CPU. Does nothing on other C libraries.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)

@@ -185,7 +185,18 @@ def precision_errors(fast: np.ndarray, exact: np.ndarray) -> tuple[float, float]
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether inductor has what it needs: a C++ compiler on CPU, Triton on CUDA."""
+    """Whether inductor has what it needs.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the backbone runs.
+
+    Returns
+    -------
+    bool
+        A C++ compiler is there for a CPU, Triton for CUDA.
+    """
     if device.type == "cuda":
         from torch.utils._triton import has_triton
 

@@ -12,7 +12,7 @@ import torch
 from featurecache import arrays
 from featurecache.arrays import OK
 from featurecache.backbones import Backbone, load_backbone
-from featurecache.devices import native_bf16, resolve_device
+from featurecache.devices import keep_freed_memory, native_bf16, resolve_device
 from featurecache.embed import Embedder, can_compile
 from featurecache.engines.local import Timing, Unit, run
 from featurecache.errors import FeatureCacheError, UsageError
@@ -73,6 +73,7 @@ def extract(
     check_options(options)
     arrays.check_name(options.feature_name)
     device = resolve_device(options.device)
+    keep_freed_memory()
     backbone = load_backbone(
         options.backbone, options.weights, layer=options.layer, pool=options.pool, size=options.size
     )
@@ -147,11 +148,12 @@ class _Extraction:
         if counts["seen"] != counts["used"] + counts["skipped"] + counts["failed"]:
             raise FeatureCacheError(f"files do not add up: {counts}; this is a bug")
         document["reasons"] += [
-            {"reason": reason, "count": count}
+            {"kind": "failed", "reason": reason, "count": count}
             for reason, count in sorted(Counter(failed.values()).items())
         ]
         document["reasons"] += [
-            {"reason": warning, "count": count} for warning, count in timing.warnings.items()
+            {"kind": "warning", "reason": warning, "count": count}
+            for warning, count in sorted(timing.warnings.items())
         ]
         return ExtractReport(
             name=self._name, scan=document,

@@ -22,6 +22,11 @@ def unproven(precision: str, note: str | None = None) -> dict[str, Any]:
         What is used.
     note : str, optional
         Why.
+
+    Returns
+    -------
+    dict
+        As `prove` returns it, with None for the errors.
     """
     return {"used": precision, "relative_error": None, "between_slices": None, "note": note}
 

@@ -110,7 +110,17 @@ def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
 
 
 def only_numerics(have: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
-    """Whether two recipe documents differ in numerics at most."""
+    """Whether two recipe documents differ in numerics at most.
+
+    Parameters
+    ----------
+    have, want : mapping
+        From `Recipe.document`.
+
+    Returns
+    -------
+    bool
+    """
     return _part(have, "identity") == _part(want, "identity")
 
 

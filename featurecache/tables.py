@@ -59,7 +59,18 @@ class PartTables:
 
 
 def series_source(sources: Iterable[str]) -> str:
-    """Digest of a series' slice sources in order (32 hex digits): changes when any file does."""
+    """Digest of a series: changes when any of its files does.
+
+    Parameters
+    ----------
+    sources : iterable of str
+        `Slice.source` in slice order.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
     return hashlib.blake2b("\n".join(sources).encode(), digest_size=16).hexdigest()
 
 

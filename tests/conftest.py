@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve other workers
+
+settings.register_profile("shared machine", deadline=None)  # no test asserts seconds
+settings.load_profile("shared machine")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

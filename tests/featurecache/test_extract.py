@@ -82,7 +82,8 @@ def test_slice_that_cannot_be_decoded_is_a_gap_with_a_reason(run, tree, tmp_path
     files = report.document()["files"]
     assert files["failed"] == 2
     assert files["seen"] == files["used"] + files["skipped"] + files["failed"]
-    assert {"reason": "pixel data is short", "count": 2} in report.document()["reasons"]
+    reason = {"kind": "failed", "reason": "pixel data is short", "count": 2}
+    assert reason in report.document()["reasons"]
     features = FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"]
     assert set(features.failed["reason"]) == {"pixel data is short"}
     uids = {pydicom.dcmread(victim).SOPInstanceUID for victim in victims}
