@@ -62,7 +62,10 @@ def main() -> None:
             f"{MOST_PATIENTS}, so that the demo takes minutes"
         )
     step(f"featurecache phantom phantom --patients {patients} --seed 1 --series thick")
-    step("featurecache init phantom/dicom --labels phantom/labels.csv")
+    step(
+        "featurecache init phantom/dicom --labels phantom/labels.csv "
+        "--slice-labels phantom/slices.csv"
+    )
     step("featurecache scan")
     weights = "imagenet"
     if step("featurecache extract --backbone vgg16", allowed=(0, MISSING_RESOURCE)):

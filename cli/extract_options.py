@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
+from featurecache.framing import FITS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NETWORK = (
@@ -42,8 +44,35 @@ _IMAGE = (
         type=click.IntRange(min=1),
         default=224,
         show_default=True,
-        help="Slices are squashed to this many pixels a side.",
+        help="Slices become this many pixels a side.",
     ),
+    click.option(
+        "--fit",
+        type=click.Choice(FITS),
+        default="squash",
+        show_default=True,
+        help="What happens to a slice that is not square: squashed, air added, or sides cut.",
+    ),
+    click.option(
+        "--spacing",
+        "spacing_mm",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="MM",
+        show_default="whatever the scan has",
+        help="Resample slices in their plane to this pixel spacing; without --fov, to --size "
+        "pixels of it.",
+    ),
+    click.option(
+        "--fov",
+        "fov_mm",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="MM",
+        show_default="the whole slice",
+        help="Field of view around the centre of the image; air where the slice ends before it.",
+    ),
+)
+
+_ZOOM = (
     click.option(
         "--zoom", type=click.IntRange(min=1), help="Then enlarged to this many pixels a side."
     ),
@@ -104,6 +133,11 @@ _WORK = (
         "--retry-failed", is_flag=True, help="Try again what failed for a passing reason."
     ),
     click.option("--strict", is_flag=True, help="A failed slice fails its whole series."),
+    click.option(
+        "--accept-missing",
+        is_flag=True,
+        help="Take series that left the index for lost, instead of waiting for them.",
+    ),
 )
 
 _SCAN = (
@@ -120,7 +154,12 @@ _SCAN = (
 
 def extract_options(function: F) -> F:
     """Add the options that become `featurecache.extract.ExtractOptions`, but `--workers`."""
-    return _apply(function, _NETWORK + _IMAGE + _NUMBERS + _MACHINE + _WORK)
+    return _apply(function, _NETWORK + _IMAGE + _ZOOM + _NUMBERS + _MACHINE + _WORK)
+
+
+def image_options(function: F) -> F:
+    """Add ``--windows``, ``--size``, ``--fit``, ``--spacing`` and ``--fov``."""
+    return _apply(function, _IMAGE)
 
 
 def scan_options(function: F) -> F:

@@ -10,15 +10,18 @@ from cli.extract_options import extract_options, scan_options
 from cli.options import (
     LABELS_FORMATS,
     index_option,
+    init_select_option,
     json_option,
     keep_ids_option,
     key_option,
     project_default,
+    select_option,
     source_argument,
     store_argument,
     store_option,
     workers_option,
 )
+from cli.show import show
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -58,7 +61,7 @@ def main() -> None:
 @click.option(
     "--preset",
     type=click.Choice(["cq500", "rsna"]),
-    help="Label format of a public data set; its identifiers are kept.",
+    help="A public data set: sets label format and series selection, keeps identifiers.",
 )
 @click.option(
     "--labels", type=click.Path(path_type=Path), help="CSV of labels per patient, study or series."
@@ -72,6 +75,7 @@ def main() -> None:
     is_flag=True,
     help="Keep identifiers in the store as they are: for public, de-identified data sets only.",
 )
+@init_select_option
 @click.option("--force", is_flag=True, help="Replace a featurecache.toml that is there.")
 def init(source: Path, force: bool, **options: Any) -> None:
     """Write featurecache.toml, so that no command needs to be told again.
@@ -85,7 +89,9 @@ def init(source: Path, force: bool, **options: Any) -> None:
 
 
 @main.command(
-    resumable=True, example="featurecache scan /data/ct\nfeaturecache scan --explain /data/ct/x.dcm"
+    resumable=True,
+    example="featurecache scan /data/ct\nfeaturecache scan --explain /data/ct/x.dcm\n"
+    "featurecache scan --select 'thickness<=5' --select 'description!=*CONTRAST* unless *PRE*'",
 )
 @source_argument
 @index_option
@@ -95,6 +101,7 @@ def init(source: Path, force: bool, **options: Any) -> None:
     help="Say what became of one file or series folder, and why. Reads the index only.",
 )
 @scan_options
+@select_option
 @workers_option
 @json_option
 @click.pass_context
@@ -103,23 +110,25 @@ def scan(
     source: Path | None,
     index: Path | None,
     explain: Path | None,
+    select: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
     """Read the headers of all files below SOURCE.
 
     They go into the index. A second scan reads only what changed, and a killed one continues.
-    Every file ends as used, skipped or failed, with a reason. Exit code 3 if files failed.
+    Every file ends as used, skipped or failed, with a reason. Rules of --select leave series out;
+    they stay in the index. Exit code 3 if files failed.
     """
     from cli import tasks
 
-    index_path = tasks.index_path(index, None)
+    index_path, selection = tasks.index_path(index, None), tasks.selection(select)
     if explain is not None:
-        echo(tasks.explain(index_path, explain))
+        echo(tasks.explain(index_path, explain, selection))
         return
     account = tasks.scan(source, index_path, **options)
     account.check()
-    tasks.print_scan(index_path, as_json)
+    tasks.print_scan(index_path, selection, as_json)
     context.exit(3 if account.failed else 0)
 
 
@@ -135,6 +144,7 @@ def scan(
 @keep_ids_option
 @key_option
 @scan_options
+@select_option
 @workers_option
 @json_option
 @click.pass_context
@@ -147,22 +157,27 @@ def extract(
     keep_ids: bool,
     assume_hu: bool,
     min_slices: int,
+    select: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
     """Run a frozen CNN over every slice and store the features.
 
     Scans first (only what changed), then extracts what the store lacks: later files become a new
-    part, an interrupted run continues, another recipe under the same name is refused. Exit code 3
-    if slices or files failed; they are listed.
+    part, an interrupted run continues, another recipe under the same name is refused. A wider
+    --select adds series; a narrower one removes none. Exit code 3 if slices or files failed; they
+    are listed.
     """
     from cli import tasks
 
+    selection = tasks.selection(select)
+    tasks.preflight(store, options)
     index_path = tasks.index_path(index, store)
     tasks.scan(
         source, index_path, assume_hu=assume_hu, min_slices=min_slices, workers=options["workers"]
     )
-    report = tasks.extract(index_path, store, tasks.identifiers(key, store, keep_ids), options)
+    ids = tasks.identifiers(key, store, keep_ids)
+    report = tasks.extract(index_path, store, ids, options, selection)
     if as_json:
         echo_json(report.document())
     else:
@@ -190,6 +205,9 @@ def info(store: Path, series: bool, index: Path | None, key: Path | None, as_jso
         echo_json(document)
     else:
         echo(info_text(store, document))
+
+
+main.add_command(show)
 
 
 @main.command(example="featurecache phantom phantom --patients 40 --seed 0")

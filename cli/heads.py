@@ -1,16 +1,19 @@
 """What the bodies of the `seqhead` commands share; imported inside them, not by ``--help``."""
 
 import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.common import echo, echo_note
-from featurecache.errors import UsageError
-from featurecache.project import load_project
+from cli.common import echo_note
+from featurecache.errors import FeatureCacheError, UsageError
+from featurecache.project import load_project, remember_run
+from featurecache.store import FeatureStore
 from seqhead.run import Run
 from seqhead.sources import Sources
 
@@ -122,24 +125,137 @@ def chosen_run(run: Path | None) -> Run:
     return Run.open(run)
 
 
-def write_predictions(predictions: "Predictions", out: Path | None) -> None:
+def given_options(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what nobody gave: a default may have no effect, a choice must have one.
+
+    Parameters
+    ----------
+    context : click.Context
+        Of the command.
+    options : dict
+        Its options.
+
+    Returns
+    -------
+    dict
+    """
+    default = click.core.ParameterSource.DEFAULT
+    return {k: v for k, v in options.items() if context.get_parameter_source(k) is not default}
+
+
+def remember(run: Path) -> None:
+    """Note the last fit in featurecache.toml; a fit that succeeded does not fail over that.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    """
+    try:
+        remember_run(Path(), run)
+    except (OSError, FeatureCacheError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        echo_note(
+            f"Note: featurecache.toml could not be changed ({reason}), so `seqhead evaluate` needs "
+            f"the run's name: {run}"
+        )
+
+
+def open_store(path: Path, run: Run) -> FeatureStore:
+    """Open the store to predict; a folder of scans is answered with what to do first.
+
+    Parameters
+    ----------
+    path : Path
+        What stands for STORE.
+    run : Run
+        The fitted run.
+
+    Returns
+    -------
+    FeatureStore
+
+    Raises
+    ------
+    UsageError
+        It is a folder, but no store.
+    StoreError
+        It is a damaged store, or not there.
+    """
+    if path.is_dir() and not (path / "zarr.json").exists():
+        fitted = run.config.features
+        raise UsageError(
+            f"{path} is a folder, but not a feature store; extract first: `featurecache extract "
+            f"{path} --backbone {fitted.recipe.get('backbone', fitted.name)} --store new.zarr` "
+            f"with the recipe of the fit, then `seqhead predict {run.path} new.zarr`"
+        )
+    return FeatureStore.open(path)
+
+
+@contextlib.contextmanager
+def new_file(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """Find out before the work whether a file can be written; it is whole, or not there.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None: stdout.
+
+    Yields
+    ------
+    callable
+        Takes the whole text.
+
+    Raises
+    ------
+    UsageError
+        The file exists, or its folder cannot be written.
+    """
+    if path is None:
+        yield lambda text: click.echo(text, nl=False)
+        return
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"{path} exists already: choose another --out, or remove it first")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(Path(temporary), path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give a file its name, without taking it from another one."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise UsageError(f"{path} was made in the meantime: choose another --out") from None
+    except OSError:  # a file system without hard links
+        temporary.rename(path)
+
+
+def write_predictions(predictions: "Predictions", write: Callable[[str], object]) -> None:
     """Write predictions as CSV, and what is to be said of them to stderr.
 
     Parameters
     ----------
     predictions : Predictions
         Of a run on a store.
-    out : Path or None
-        The file; None: stdout.
+    write : callable
+        Takes the text of the file.
     """
-    text = predictions.table.to_csv(index=False, float_format="%.6g")
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        out.write_text(text, encoding="utf-8")
-        echo(f"{len(predictions.table)} rows in {out}")
+    write(predictions.table.to_csv(index=False, float_format="%.6g"))
     for note in predictions.notes:
         echo_note(f"Note: {note}")
-    if predictions.empty_series:
-        listed = ", ".join(predictions.empty_series)
-        echo_note(f"No features, so no prediction, for: {listed}")
+    for text, series in (
+        ("predicted without their failed slices", predictions.partial_series),
+        ("without any readable slice, so without prediction", predictions.empty_series),
+    ):
+        if series:
+            echo_note(f"Note: {len(series)} series {text}: {', '.join(series)}")

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "labels": "FEATURECACHE_LABELS",
     "labels_format": "FEATURECACHE_LABELS_FORMAT",
     "slice_labels": "FEATURECACHE_SLICE_LABELS",
+    "select": "FEATURECACHE_SELECT",
 }
 
 
@@ -30,6 +31,7 @@ _DEFAULT_TEXT = {
     "key": "featurecache.toml, else featurecache.key beside it or the store",
     "keep_ids": "featurecache.toml, else hashed",
     "labels_format": "featurecache.toml, else table",
+    "select": "featurecache.toml, else all",
 }
 
 
@@ -145,6 +147,36 @@ def labels_options(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+class RuleType(click.ParamType):
+    """A rule of `featurecache.select`; several in an environment variable are parted by ``;``."""
+
+    name = "rule"
+    envvar_list_splitter = ";"
+
+
+_SELECT: dict[str, Any] = {"multiple": True, "metavar": "RULE", "type": RuleType()}
+
+
+def select_option(function: F) -> F:
+    """Add ``--select``, the rules that say which series are used (tuple of str)."""
+    return click.option(
+        "--select",
+        help="Use only series that keep this rule, e.g. 'thickness<=5', 'kernel!=*bone*', "
+        "'one per study', or all; repeatable. +RULE adds to featurecache.toml.",
+        **_SELECT,
+        **_shared("select"),
+    )(function)
+
+
+def init_select_option(function: F) -> F:
+    """Add ``--select`` of `init`, which has no settings to take it from (tuple of str)."""
+    return click.option(
+        "--select",
+        help="Which series are used, see `scan`; +RULE adds to the preset's. Repeatable.",
+        **_SELECT,
+    )(function)
 
 
 def workers_option(function: F) -> F:

@@ -51,18 +51,19 @@ def main() -> None:
 @store_argument
 @labels_options
 @key_option
-@_features_option
+@click.option("--features", help="Which feature set of the store.")
 @json_option
 def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> None:
     """Count the labels of the patients, series and slices in a store.
 
     Labels that match nothing in the store, and series without labels, are counted and listed.
+    Labels do not depend on features: without --features, any complete set will do.
     """
     from cli.heads import sources
     from seqhead.sources import open_sources
     from seqhead.text import labels_text
 
-    statistics = open_sources(sources(store, **files), features).statistics()
+    statistics = open_sources(sources(store, **files), features, any_features=True).statistics()
     if as_json:
         echo_json(statistics.document())
     else:
@@ -161,7 +162,7 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**32 - 2),
     default=0,
     show_default=True,
     help="Of the split, the weights and the order.",
@@ -174,30 +175,34 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 )
 @_device_option
 @json_option
-def fit(store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
+@click.pass_context
+def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
     """Fit a head on 70 % of the patients, stop on 15 %, keep 15 % for `seqhead evaluate`.
 
     Patients, never series, are split, with all labels balanced. The run folder holds the model,
-    the split, the predictions and everything needed to repeat it.
+    the split, the predictions and everything needed to repeat it. Series that a PatientID or a
+    StudyInstanceUID connects, in DICOM or in the labels, count as one patient.
+
+    An option that would have no effect is refused. Exit code 3 if series had to be left out because
+    none of their slices has features; they are listed.
     """
-    from cli.heads import epochs_bar, sources, split_options
+    from cli.heads import epochs_bar, given_options, remember, sources, split_options
 
     wait_without_spinning()
-    from featurecache.project import remember_run
     from seqhead.fit import fit as fit_run
     from seqhead.options import parse_fit_options
     from seqhead.text import fit_text
 
     files, options = split_options(given)
+    chosen = parse_fit_options(**given_options(context, options))
     with epochs_bar() as progress:
-        report = fit_run(
-            sources(store, **files), parse_fit_options(**options), out=out, progress=progress
-        )
-    remember_run(Path(), report.run.path)
+        report = fit_run(sources(store, **files), chosen, out=out, progress=progress)
+    remember(report.run.path)
     if as_json:
         echo_json(report.document())
     else:
         echo("\n".join(fit_text(report)))
+    context.exit(report.exit_code)
 
 
 @main.command(example="seqhead predict runs/vgg16-gru-1 other.zarr --out predictions.csv")
@@ -209,7 +214,11 @@ def fit(store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
     is_flag=True,
     help="Accept features of another precision or storage type, and say so.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="CSV file; stdout by default.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="CSV file, which must not exist; stdout by default.",
+)
 @_device_option
 @click.pass_context
 def predict(
@@ -217,16 +226,19 @@ def predict(
 ) -> None:
     """Write the probabilities that a run gives the series of a store, as CSV.
 
-    Features of another recipe than the fit's are refused. Exit code 3 if a series has no
-    features; they are listed.
+    Features of another recipe than the fit's are refused. Ids are the store's; `featurecache info
+    --series` lists them beside your own. Exit code 3 if a series has no features; they are listed.
     """
-    from cli.heads import write_predictions
-    from featurecache.store import FeatureStore
+    from cli.heads import new_file, open_store, write_predictions
     from seqhead.predict import predict_store
     from seqhead.run import Run
 
-    predictions = predict_store(Run.open(run), FeatureStore.open(store), **options)
-    write_predictions(predictions, out)
+    opened = Run.open(run)
+    with new_file(out) as write:
+        predictions = predict_store(opened, open_store(store, opened), **options)
+        write_predictions(predictions, write)
+    if out is not None:
+        echo(f"{len(predictions.table)} rows in {out}")
     context.exit(3 if predictions.empty_series else 0)
 
 

@@ -4,13 +4,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
-from featurecache.errors import UsageError
+from featurecache.errors import StoreMismatchError, UsageError
 from featurecache.project import load_project
 
 if TYPE_CHECKING:
     from featurecache.extract import ExtractReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
+    from featurecache.select import Selection
 
 
 def index_path(index: Path | None, store: Path | None) -> Path:
@@ -67,30 +68,60 @@ def scan(source: Path | None, index: Path, **options: Any) -> "Account":
         return scan_files(source, index, progress=progress, **options)
 
 
-def print_scan(index: Path, as_json: bool) -> None:
-    """Print what the index of a scan says.
+def selection(rules: tuple[str, ...]) -> "Selection":
+    """Read the rules of ``--select``.
+
+    Parameters
+    ----------
+    rules : tuple of str
+        They replace those of the project, or add to them where they begin with ``+``.
+
+    Returns
+    -------
+    Selection
+    """
+    from featurecache.select import Selection, add_rules
+
+    return Selection.parse(add_rules(load_project().select, rules))
+
+
+def print_scan(index: Path, selection: "Selection", as_json: bool) -> None:
+    """Print what the index of a scan says, and what the selection makes of it.
 
     Parameters
     ----------
     index : Path
         The index that was written.
+    selection : Selection
+        Which series are used.
     as_json : bool
         The JSON document instead of the table.
+
+    Raises
+    ------
+    UsageError
+        The selection leaves nothing; after printing.
     """
     from cli.text import scan_text
+    from featurecache.chosen import choose
     from featurecache.index import Index
     from featurecache.scan import scan_document
 
+    project = load_project()
+    keep = project.keep_ids or _keeps_ids(project.store)
+    ids = identifiers(None, project.store, keep) if as_json else None
     with Index.open(index, readonly=True) as opened:
-        document = scan_document(opened)
+        chosen = choose(opened, selection)
+        document = scan_document(opened, ids, chosen, with_texts=True)
     if as_json:
         echo_json(document)
     else:
         echo(scan_text(document))
         echo(f"index: {index}")
+    chosen.check()
 
 
-def explain(index: Path, path: Path) -> str:
+def explain(index: Path, path: Path, selection: "Selection") -> str:
     """Say what became of one file or series folder.
 
     Parameters
@@ -99,6 +130,8 @@ def explain(index: Path, path: Path) -> str:
         The index of a scan.
     path : Path
         The file or folder.
+    selection : Selection
+        Which series are used.
 
     Returns
     -------
@@ -113,7 +146,7 @@ def explain(index: Path, path: Path) -> str:
 
     if not index.exists():
         raise UsageError(f"there is no index {index}: run `featurecache scan` first")
-    return explain_path(index, path)
+    return explain_path(index, path, selection)
 
 
 def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
@@ -131,19 +164,55 @@ def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
     Returns
     -------
     Identifiers
+
+    Raises
+    ------
+    StoreMismatchError
+        The store keeps identifiers, and this run was not told to.
     """
     from featurecache.identifiers import Identifiers, create_key
 
     path = key or load_project().key_for(store)
-    if not keep and not store.exists():
+    if (store / "zarr.json").is_file():
+        if not keep and _keeps_ids(store):
+            raise StoreMismatchError(
+                f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
+            )
+    elif not keep:
         path.parent.mkdir(parents=True, exist_ok=True)
         if create_key(path):
             echo_note(f"wrote the key {path}; keep it: labels are joined through it")
     return Identifiers.load(path, keep=keep)
 
 
+def _keeps_ids(store: Path) -> bool:
+    from featurecache.store import FeatureStore
+
+    return (store / "zarr.json").is_file() and FeatureStore.open(store).keep_ids
+
+
+def preflight(store: Path, options: dict[str, Any]) -> None:
+    """Find what is wrong with an extraction before any file is read.
+
+    Parameters
+    ----------
+    store : Path
+        Where the features go.
+    options : dict
+        Fields of `featurecache.extract.ExtractOptions`.
+    """
+    wait_without_spinning()
+    from featurecache.extract import ExtractOptions, preflight
+
+    preflight(store, ExtractOptions(**options))
+
+
 def extract(
-    index: Path, store: Path, ids: "Identifiers", options: dict[str, Any]
+    index: Path,
+    store: Path,
+    ids: "Identifiers",
+    options: dict[str, Any],
+    selection: "Selection",
 ) -> "ExtractReport":
     """Extract with a progress bar.
 
@@ -157,17 +226,20 @@ def extract(
         The ids of the store.
     options : dict
         Fields of `featurecache.extract.ExtractOptions`.
+    selection : Selection
+        Which series are used.
 
     Returns
     -------
     ExtractReport
     """
-    wait_without_spinning()
     from featurecache.extract import ExtractOptions
     from featurecache.extract import extract as extract_features
 
     with progress_bar("extract", unit="slices") as progress:
-        return extract_features(index, store, ExtractOptions(**options), ids, progress=progress)
+        return extract_features(
+            index, store, ExtractOptions(**options), ids, selection=selection, progress=progress
+        )
 
 
 def print_extract(report: "ExtractReport") -> None:

@@ -1,5 +1,6 @@
 """Documents as lines for people: what `--json` says, in tables."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,12 @@ def scan_text(document: dict[str, Any]) -> str:
     str
     """
     files, series = document["files"], document["series"]
-    usable = [one["n_slices"] for one in series if one["usable"]]
+    used = [one["n_slices"] for one in series if one["selected"]]
     unusable = [[one["series"], one["reason"]] for one in series if not one["usable"]]
+    left_out = sum(one["usable"] and not one["selected"] for one in series)
+    what = f"{len(used):,} usable series of {sum(used):,} slices, "
+    if left_out:
+        what = f"{len(used):,} series of {sum(used):,} slices selected, {left_out:,} not selected, "
     lines = [
         f"{files['seen']:,} files seen = {files['used']:,} used + {files['skipped']:,} skipped "
         f"+ {files['failed']:,} failed",
@@ -63,12 +68,40 @@ def scan_text(document: dict[str, Any]) -> str:
             [[one.get("kind", ""), one["count"], one["reason"]] for one in document["reasons"]],
             "  ",
         ),
-        f"{len(usable):,} usable series of {sum(usable):,} slices, {len(unusable):,} not usable",
-        *table(unusable[:_LISTED], "  "),
+        f"{what}{len(unusable):,} not usable",
+        *_some(unusable),
+        *_description_lines(series),
+        *_selection_lines(document["selection"]),
     ]
-    if len(unusable) > _LISTED:
-        lines.append(f"  and {len(unusable) - _LISTED:,} more: --json lists them all")
     return "\n".join(lines)
+
+
+def _some(rows: list[list[Any]]) -> list[str]:
+    more = [f"  and {len(rows) - _LISTED:,} more: --json lists them all"]
+    return table(rows[:_LISTED], "  ") + (more if len(rows) > _LISTED else [])
+
+
+def _selection_lines(rules: list[str]) -> list[str]:
+    if rules == ["all"]:
+        return []
+    return ["selection, each rule must hold:", *(f"  {rule}" for rule in rules)]
+
+
+def _description_lines(series: list[dict[str, Any]]) -> list[str]:
+    """Series by what rules look at; free text, so only where the document has it."""
+    kinds = Counter(
+        (
+            "use" if one["selected"] else "leave out",
+            "? mm" if one["thickness_mm"] is None else f"{one['thickness_mm']:g} mm",
+            one["kernel"] or "no kernel",
+            one["description"] or "no description",
+        )
+        for one in series
+        if one["usable"] and "description" in one
+    )
+    order = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+    rows: list[list[Any]] = [[count, *kind] for kind, count in order]
+    return ["series by thickness, kernel and description:", *_some(rows)] if rows else []
 
 
 def info_text(store: Path, document: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ rules make it safe to kill at any moment:
 * a missing chunk is never read as fill values: readers list the chunks first.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -102,17 +103,37 @@ def read_root(path: Path) -> dict[str, Any]:
     """
     if not path.is_dir():
         raise StoreError(f"there is no store at {path}: `featurecache extract` makes one")
-    if not (path / "zarr.json").is_file() and not list(path.glob("part-*")):
+    if not (path / "zarr.json").is_file():
+        if list(path.glob("part-*")):
+            raise StoreCorruptError(f"{path}/zarr.json is missing")
         raise StoreError(f"{path} is not a featurecache store: it has no zarr.json")
-    attributes: dict[str, Any] = read_metadata(path)["attributes"]
-    if attributes.get("format") != "featurecache":
+    if b'"featurecache"' not in (path / "zarr.json").read_bytes():
         raise StoreError(f"{path} is a Zarr group, but featurecache did not make it")
+    attributes: dict[str, Any] = read_metadata(path)["attributes"]
     if attributes["format_version"] > FORMAT_VERSION:
         raise StoreError(
             f"{path} has format {attributes['format_version']}; this version reads up to "
             f"{FORMAT_VERSION}. Update featurecache"
         )
     return attributes
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a store that cannot be written, before any work.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+
+    Raises
+    ------
+    StoreError
+        The folder, or a part of it, is read-only.
+    """
+    for folder in (path, *path.glob("part-*/features/*")):
+        if not os.access(folder, os.W_OK):
+            raise StoreError(f"{folder} cannot be written: check its owner and permissions")
 
 
 def list_parts(path: Path) -> list[int]:
@@ -214,10 +235,10 @@ def check_name(name: str) -> None:
     UsageError
         `name` has other characters than letters, digits, ``.``, ``_`` and ``-``.
     """
-    if not _SAFE_NAME.fullmatch(name):
+    if not _SAFE_NAME.fullmatch(name) or name.endswith(".partial"):
         raise UsageError(
             f"--name {name!r}: a feature set's name has letters, digits, '.', '_' and '-' only, "
-            "begins with a letter or digit, and is at most 64 long"
+            "begins with a letter or digit, does not end in .partial, and is at most 64 long"
         )
 
 
@@ -310,13 +331,13 @@ def remove_debris(path: Path) -> int:
     int
         How many files and folders were removed.
     """
-    debris = [entry for entry in path.rglob("*.partial") if entry.exists()]
-    for entry in debris:
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-    return len(debris)
+    drafts = [*path.glob(".part-*.partial"), *path.glob("part-*/.features.partial")]
+    chunks = list(path.glob("part-*/*/*/*.partial"))  # zarr's own temporary files
+    for draft in drafts:
+        shutil.rmtree(draft)
+    for chunk in chunks:
+        chunk.unlink()
+    return len(drafts) + len(chunks)
 
 
 def _create_group(folder: Path, name: str, attributes: dict[str, Any]) -> zarr.Group:
@@ -426,7 +447,26 @@ def read_rows(
     try:
         return np.asarray(array[start:stop])
     except Exception as error:
+        chunk = _damaged_chunk(array, start, stop)
         raise StoreCorruptError(
-            f"{path}: {where}, rows {start} to {stop or array.shape[0]}: a chunk is damaged "
-            f"({error})"
+            f"{path}: chunk {chunk} of {where} is damaged ({error}). {_remedy(path, where, chunk)}"
         ) from error
+
+
+def _damaged_chunk(array: "zarr.Array[Any]", start: int, stop: int | None) -> int:
+    rows = array.chunks[0]
+    last = (stop if stop is not None else array.shape[0]) - 1
+    for chunk in range(start // rows, last // rows + 1):
+        try:
+            array[chunk * rows : (chunk + 1) * rows]
+        except Exception:
+            return chunk
+    return start // rows
+
+
+def _remedy(path: Path, where: str, chunk: int) -> str:
+    part, kind, name = where.split("/")
+    if kind not in ("features", "status"):
+        return "Restore it from a copy, or extract into another --store"
+    commit = path / part / "features" / name / f"c.{chunk}.0"
+    return f"Delete {commit} and run the same `featurecache extract` again: it computes that unit"

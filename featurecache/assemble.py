@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from featurecache.geometry import build_stacks
@@ -74,12 +75,19 @@ def _frame(path: str, columns: list[Any]) -> Frame:
     fields += [math.nan if spacing is None else spacing for spacing in columns[11:14]]
     fields += columns[14:20]
     fields += [instance_number, size, mtime_ns, bool(may_be_wrapped), bool(assumed_hu)]
-    fields.append(tuple(json.loads(warnings)))
+    fields.append(_warnings(warnings))
     return Frame(*fields)
 
 
+@lru_cache(maxsize=1024)
 def _vector(text: str | None) -> tuple[float, ...] | None:
+    """Read a vector; orientations repeat, and a series is read in one go."""
     return None if text is None else tuple(json.loads(text))
+
+
+@lru_cache(maxsize=256)
+def _warnings(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _forget(index: Index, series_uid: str) -> None:
@@ -92,7 +100,7 @@ def _forget(index: Index, series_uid: str) -> None:
     database.execute("DELETE FROM stacks WHERE series_uid = ?", (series_uid,))
     database.execute(
         "UPDATE frames SET stack = NULL, place = NULL, z_mm = NULL, gap_mm = NULL "
-        "WHERE series_uid = ?",
+        "WHERE series_uid = ? AND stack IS NOT NULL",
         (series_uid,),
     )
 
@@ -217,7 +225,15 @@ def _settle(
 
 
 def mark_dirty(index: Index, files: Iterable[int]) -> None:
-    """Mark the series of these files, and those that share an image with them, for rebuilding."""
+    """Mark the series of these files, and those that share an image with them, for rebuilding.
+
+    Parameters
+    ----------
+    index : Index
+        Open for writing.
+    files : iterable of int
+        Numbers in the ``files`` table, whose frames are still there.
+    """
     index.database.executemany(
         "INSERT OR IGNORE INTO dirty SELECT DISTINCT other.series_uid FROM frames AS mine "
         "JOIN frames AS other ON other.sop_uid = mine.sop_uid WHERE mine.file = ?",

@@ -122,6 +122,7 @@ def load_backbone(
     """
     if pool not in ("avg", "max", "none"):
         raise UsageError(f"--pool {pool}: expected avg, max or none")
+    check_backbone(name)
     source = WeightsSource.parse(weights)
     build = _build_timm if name.startswith("timm:") else _build_torchvision
     module, known, layer_name, mean, std = build(name, source, layer, pool)
@@ -140,11 +141,35 @@ def load_backbone(
 _Built = tuple[nn.Module, set[str], str, Any, Any]
 
 
-def _build_torchvision(name: str, source: WeightsSource, layer: str | None, pool: str) -> _Built:
+def check_backbone(name: str) -> None:
+    """Refuse a name that is no backbone, without building anything.
+
+    Parameters
+    ----------
+    name : str
+        As on the command line.
+
+    Raises
+    ------
+    UsageError
+        Neither torchvision nor timm knows it; close names are suggested.
+    """
+    if name.startswith("timm:"):
+        import timm
+
+        short = name.removeprefix("timm:")
+        if not timm.is_model(short):
+            raise UsageError(_unknown(short, timm.list_models(), "a timm model"))
+        return
     import torchvision.models as zoo
 
     if name not in zoo.list_models(module=zoo):
         raise UsageError(_unknown(name, zoo.list_models(module=zoo), "a torchvision model"))
+
+
+def _build_torchvision(name: str, source: WeightsSource, layer: str | None, pool: str) -> _Built:
+    import torchvision.models as zoo
+
     published = _published_weights(name, source.tag if source.kind == "imagenet" else "")
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(source.tag) if source.kind == "random" else 0)
@@ -167,8 +192,6 @@ def _build_timm(name: str, source: WeightsSource, layer: str | None, pool: str) 
     import timm
 
     short = name.removeprefix("timm:")
-    if not timm.is_model(short):
-        raise UsageError(_unknown(short, timm.list_models(), "a timm model"))
     tagged = f"{short}.{source.tag}" if source.kind == "imagenet" and source.tag else short
     global_pool = {"avg": "avg", "max": "max", "none": ""}[pool] if layer is None else ""
     options: dict[str, Any] = {"num_classes": 0, "global_pool": global_pool}
@@ -213,7 +236,10 @@ def _truncate(model: nn.Module, layer: str | None) -> tuple[nn.Module, str]:
         raise UsageError(
             f"--layer: this network cannot be traced ({error}); leave it out"
         ) from None
-    names = {node: tracer.node_to_qualname[node] for node in graph.nodes if node.op != "output"}
+    qualified = tracer.node_to_qualname  # lacks nodes that come of packing and unpacking
+    names = {n: qualified.get(n, n.name) for n in graph.nodes if n.op != "output"}
+    if layer is not None and "swin" in type(model).__name__.lower():
+        raise UsageError("--layer: maps inside a Swin network are channels-last; leave it out")
     end = _find_layer(names, layer) if layer else _last_map(model, names)
     for output in [node for node in graph.nodes if node.op == "output"]:
         graph.erase_node(output)

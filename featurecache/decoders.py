@@ -14,7 +14,8 @@ from featurecache.reasons import DECODER_FAILED, DECODER_MISSING, PIXEL_FORMAT
 
 _JPEG = ("gdcm", "pylibjpeg")
 _JPEG_INSTALL = "pip install python-gdcm"
-_J2K_INSTALL = "pip install python-gdcm pylibjpeg-openjpeg"
+_J2K_INSTALL = "pip install python-gdcm pylibjpeg pylibjpeg-openjpeg"
+_HTJ2K_INSTALL = "pip install pylibjpeg pylibjpeg-openjpeg"
 
 PLUGIN_ORDER: dict[str, tuple[tuple[str, ...], str]] = {
     "1.2.840.10008.1.2.4.50": (_JPEG, _JPEG_INSTALL),
@@ -28,9 +29,9 @@ PLUGIN_ORDER: dict[str, tuple[tuple[str, ...], str]] = {
     "1.2.840.10008.1.2.4.81": (("pyjpegls", "gdcm"), "pip install pyjpegls"),
     "1.2.840.10008.1.2.4.90": (("gdcm", "pylibjpeg"), _J2K_INSTALL),
     "1.2.840.10008.1.2.4.91": (("gdcm", "pylibjpeg"), _J2K_INSTALL),
-    "1.2.840.10008.1.2.4.201": (("pylibjpeg",), "pip install pylibjpeg-openjpeg"),
-    "1.2.840.10008.1.2.4.202": (("pylibjpeg",), "pip install pylibjpeg-openjpeg"),
-    "1.2.840.10008.1.2.4.203": (("pylibjpeg",), "pip install pylibjpeg-openjpeg"),
+    "1.2.840.10008.1.2.4.201": (("pylibjpeg",), _HTJ2K_INSTALL),
+    "1.2.840.10008.1.2.4.202": (("pylibjpeg",), _HTJ2K_INSTALL),
+    "1.2.840.10008.1.2.4.203": (("pylibjpeg",), _HTJ2K_INSTALL),
     "1.2.840.10008.1.2.5": (("pylibjpeg", "pydicom"), "pip install pylibjpeg pylibjpeg-rle"),
 }
 """Transfer syntax UID -> (plugins in order, line that installs the first)."""
@@ -95,7 +96,9 @@ def decode_frame(
     for plugin in installed:
         try:
             cells = _decode(decoder, _encapsulated(frame), plugin, options)
-        except Exception as error:  # plugins raise anything
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # plugins raise anything, those in Rust no Exception
             failures.append(f"{plugin}: {error}"[:200])
             continue
         return cells, [f"decoded by {plugin}: the usual decoder failed"] if failures else []

@@ -34,6 +34,9 @@ _LONG_LENGTH = frozenset(
 )
 _SHORT_LENGTH = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _MOST_LEVELS = 64
+_MOST_SEQUENCES = _MOST_LEVELS // 2  # a sequence and its item are a level each
+_LEAST_SEQUENCE_BYTES = 16  # header of the element and of its item
+_ITEM_BYTES = {True: b"\xfe\xff\x00\xe0", False: b"\xff\xfe\xe0\x00"}
 _EXPLICIT = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
 _IMPLICIT = {True: struct.Struct("<HHL"), False: struct.Struct(">HHL")}
 _U32 = {True: struct.Struct("<L"), False: struct.Struct(">L")}
@@ -83,18 +86,23 @@ class Elements:
         span = self.spans.get(tag)
         if span is None:
             return
-        position, end = span
-        while position + 8 <= end:
-            group, element, length = _IMPLICIT[self.little].unpack_from(self.data, position)
-            if group << 16 | element != _ITEM:
-                return
-            position += 8
-            item_end = end if length == UNDEFINED else min(position + length, end)
-            item = Elements(self.data, self.little, self.implicit)
-            item.implicit = _looks_implicit(self.data, position, self.implicit)
-            walk(item, position, item_end, None)
-            yield item
-            position = item.end if length == UNDEFINED else item_end
+        yield from _items(self.data, *span, self.little, self.implicit)
+
+
+def _items(
+    data: bytes, position: int, end: int, little: bool, implicit: bool
+) -> Iterator[Elements]:
+    """Yield the items of the sequence whose value lies between `position` and `end`."""
+    while position + 8 <= end:
+        group, element, length = _IMPLICIT[little].unpack_from(data, position)
+        if group << 16 | element != _ITEM:
+            return
+        position += 8
+        item_end = end if length == UNDEFINED else min(position + length, end)
+        item = Elements(data, little, _looks_implicit(data, position, implicit))
+        walk(item, position, item_end, None)
+        yield item
+        position = item.end if length == UNDEFINED else item_end
 
 
 def walk(elements: Elements, position: int, end: int, wanted: frozenset[int] | None) -> None:
@@ -114,7 +122,7 @@ def walk(elements: Elements, position: int, end: int, wanted: frozenset[int] | N
     Raises
     ------
     SkipFileError
-        If sequences of undefined length are nested deeper than 64 levels.
+        If sequences are nested deeper than 32: whatever reads such a header by recursion dies.
     """
     data, little, implicit = elements.data, elements.little, elements.implicit
     spans = elements.spans
@@ -149,6 +157,12 @@ def walk(elements: Elements, position: int, end: int, wanted: frozenset[int] | N
             position = _skip_undefined(data, position, end, little, implicit)
         else:
             position += length
+        if (
+            position - value > _MOST_SEQUENCES * _LEAST_SEQUENCE_BYTES
+            and wanted is not None
+            and data.startswith(_ITEM_BYTES[little], value)
+        ):
+            _check_depth(data, value, min(position, end), little, implicit)
         if wanted is None or tag in wanted:
             spans[tag] = (value, min(position, end))
     elements.end = position
@@ -182,10 +196,33 @@ def _skip_undefined(data: bytes, position: int, end: int, little: bool, implicit
             else:
                 position += length
         if len(levels) > _MOST_LEVELS:
-            raise SkipFileError(
-                "sequences nested too deeply", f"more than {_MOST_LEVELS} levels in the header"
-            )
+            raise _too_deep()
     return position if not levels else max(position, end + 1)
+
+
+def _too_deep() -> SkipFileError:
+    return SkipFileError(
+        "sequences nested too deeply", f"more than {_MOST_SEQUENCES} in each other in the header"
+    )
+
+
+def _check_depth(data: bytes, start: int, end: int, little: bool, implicit: bool) -> None:
+    """Refuse nested sequences whether or not they state their length, without recursion.
+
+    Only parts that are long enough to hide so many are looked at.
+    """
+    parts = [(start, end, 1, implicit)]
+    while parts:
+        start, end, level, implicit = parts.pop()
+        if level > _MOST_SEQUENCES:
+            raise _too_deep()
+        least = (_MOST_SEQUENCES - level) * _LEAST_SEQUENCE_BYTES
+        for item in _items(data, start, end, little, implicit):
+            parts += [
+                (*span, level + 1, item.implicit)
+                for span in item.spans.values()
+                if span[1] - span[0] > least and data.startswith(_ITEM_BYTES[little], span[0])
+            ]
 
 
 def value_of(data: bytes, position: int, little: bool, implicit: bool) -> tuple[int, int]:

@@ -82,13 +82,29 @@ class Embedder:
         self.embed_s += perf_counter() - transformed
         return features
 
+    def refusal(self, decoded: "Decoded") -> str | None:
+        """Say why a slice cannot be embedded as the recipe asks.
+
+        Parameters
+        ----------
+        decoded : Decoded
+            A slice.
+
+        Returns
+        -------
+        str or None
+            A reason of `featurecache.reasons`; None where nothing stands in the way.
+        """
+        framing = self.recipe.framing
+        return framing.refusal(decoded.row_spacing_mm, decoded.column_spacing_mm)
+
     def images(self, slices: "Sequence[Decoded | None]") -> Tensor:
         """Network input of up to B slices.
 
         Parameters
         ----------
         slices : sequence of Decoded or None
-            None where a slice failed.
+            None where a slice failed, or was refused (`refusal`).
 
         Returns
         -------
@@ -136,13 +152,17 @@ class Embedder:
         stored = np.stack([decoded.stored for decoded in slices])
         slope = torch.tensor([decoded.slope for decoded in slices], dtype=torch.float64)
         intercept = torch.tensor([decoded.intercept for decoded in slices], dtype=torch.float64)
+        spacing_mm = torch.tensor(
+            [(decoded.row_spacing_mm, decoded.column_spacing_mm) for decoded in slices],
+            dtype=torch.float64,
+        )
         if self.device.type == "mps":
             slope, intercept = slope.float(), intercept.float()
         device = self.device
         with torch.inference_mode():
             return to_input(
                 torch.from_numpy(stored).to(device), slope.to(device), intercept.to(device),
-                self.recipe,
+                self.recipe, spacing_mm,
             )  # fmt: skip
 
     def _forward(self, images: Tensor) -> Tensor:

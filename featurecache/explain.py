@@ -2,14 +2,17 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
+from featurecache.chosen import Chosen, choose
 from featurecache.errors import UsageError
 from featurecache.index import Index
+from featurecache.select import Selection
 from featurecache.stacks import Stack
 
 
-def explain(index_path: Path, path: Path) -> str:
+def explain(index_path: Path, path: Path, selection: Selection | None = None) -> str:
     """Say what became of one file, of a folder, or of a series.
 
     Parameters
@@ -18,6 +21,8 @@ def explain(index_path: Path, path: Path) -> str:
         The index.
     path : Path
         A file or folder under the scanned root, or a SeriesInstanceUID.
+    selection : Selection, optional
+        What it leaves out counts as skipped.
 
     Returns
     -------
@@ -30,11 +35,11 @@ def explain(index_path: Path, path: Path) -> str:
         If the index knows nothing of it.
     """
     with Index.open(index_path, readonly=True) as index:
-        relative = index.relative(path)
+        relative, chosen = index.relative(path), choose(index, selection)
         file = index.database.execute("SELECT id FROM files WHERE path = ?", (relative,)).fetchone()
         if file is not None:
-            return _file(index, file[0])
-        found = _folder(index, relative) or _series(index, str(path))
+            return _file(index, file[0], chosen)
+        found = _folder(index, relative, chosen) or _series(index, str(path), chosen)
         if found:
             return found
         raise UsageError(
@@ -43,11 +48,13 @@ def explain(index_path: Path, path: Path) -> str:
         )
 
 
-def _file(index: Index, identity: int) -> str:
+def _file(index: Index, identity: int, chosen: Chosen) -> str:
     path, size, status, reason, detail, warnings, revision = index.database.execute(
         "SELECT path, size, status, reason, detail, warnings, revision FROM files WHERE id = ?",
         (identity,),
     ).fetchone()
+    if os.fsdecode(path) in chosen.files:
+        status, reason = "skipped", chosen.files[os.fsdecode(path)]
     lines = [_printable(path), f"  {status}" + (f": {reason}" if reason else "")]
     if detail:
         lines.append(f"  {detail}")
@@ -67,17 +74,23 @@ def _file(index: Index, identity: int) -> str:
     return "\n".join(lines)
 
 
-def _folder(index: Index, folder: bytes) -> str | None:
+def _folder(index: Index, folder: bytes, chosen: Chosen) -> str | None:
     below = (folder + b"/", folder + b"0") if folder else (b"", b"\xff" * 8)
-    counts = index.database.execute(
+    counts: Counter[tuple[str, str]] = Counter()
+    for status, reason, count in index.database.execute(
         "SELECT status, coalesce(reason, ''), count(*) FROM files WHERE path >= ? AND path < ? "
-        "GROUP BY status, reason ORDER BY count(*) DESC",
+        "GROUP BY status, reason",
         below,
-    ).fetchall()
+    ):
+        counts[status, reason] += count
     if not counts:
         return None
+    for path, reason in chosen.files.items():
+        if below[0] <= os.fsencode(path) < below[1]:
+            counts.subtract([("used", "")])
+            counts["skipped", reason] += 1
     lines = [_printable(folder) or "the whole tree"]
-    for status, reason, count in counts:
+    for (status, reason), count in (+counts).most_common():
         lines.append(f"  {count:8}  {status}" + (f": {reason}" if reason else ""))
     keys = index.database.execute(
         "SELECT DISTINCT stacks.series_uid FROM stacks JOIN frames ON frames.stack = stacks.id "
@@ -85,18 +98,19 @@ def _folder(index: Index, folder: bytes) -> str | None:
         below,
     ).fetchall()
     for (series_uid,) in keys:
-        lines.append(_series(index, series_uid) or series_uid)
+        lines.append(_series(index, series_uid, chosen) or series_uid)
     return "\n".join(lines)
 
 
-def _series(index: Index, series: str) -> str | None:
+def _series(index: Index, series: str, chosen: Chosen) -> str | None:
     stacks = [stack for stack in index.stacks_of(series) if series in {stack.key, stack.series_uid}]
-    return "\n".join(map(_stack, stacks)) or None
+    return "\n".join(_stack(stack, chosen.series.get(stack.key)) for stack in stacks) or None
 
 
-def _stack(stack: Stack) -> str:
+def _stack(stack: Stack, left_out: str | None) -> str:
     lines = [f"series {stack.key}: {len(stack.slices)} slices"]
-    lines.append("  used" if stack.usable else f"  not used: {stack.reason}")
+    reason = stack.reason or left_out
+    lines.append("  used" if reason is None else f"  not used: {reason}")
     lines += [f"  warning: {warning}" for warning in stack.warnings]
     lines.append(
         f"  tilt {stack.tilt_deg:.1f} degrees, median gap {stack.median_gap_mm:.2f} mm, "

@@ -1,7 +1,8 @@
 """Stage 1: plan, then units -> decode -> transform -> embed -> commit."""
 
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 
 from featurecache import arrays
 from featurecache.arrays import OK
-from featurecache.backbones import Backbone, load_backbone
+from featurecache.backbones import Backbone, check_backbone, load_backbone
+from featurecache.chosen import Chosen, choose
 from featurecache.devices import keep_freed_memory, native_bf16, resolve_device
 from featurecache.embed import Embedder, can_compile
 from featurecache.engines.local import Timing, Unit, run
@@ -22,13 +24,24 @@ from featurecache.identifiers import Identifiers
 from featurecache.index import Index
 from featurecache.locks import store_lock
 from featurecache.options import ExtractOptions, check_options
-from featurecache.plan import Plan, add_features, add_part, check_plan, check_recipe
+from featurecache.plan import (
+    Plan,
+    add_features,
+    add_part,
+    check_plan,
+    check_recipe,
+    check_requests,
+)
 from featurecache.pool import default_workers
 from featurecache.proof import prove, sample, unproven
 from featurecache.reasons import PASSING_REASONS
 from featurecache.recipe import Recipe, parse_windows
 from featurecache.rows import RowSource
-from featurecache.scan import scan_document
+from featurecache.scan_document import scan_document
+from featurecache.select import Selection
+from featurecache.weights import WeightsSource
+
+_log = logging.getLogger(__name__)
 
 _CPU_BATCH, _GPU_BATCH = 16, 128
 _COMPILE_FROM_SLICES = 20_000
@@ -38,6 +51,7 @@ _CPU_WORKERS = 4
 
 def extract(
     index_path: Path, store: Path, options: ExtractOptions, identifiers: Identifiers, *,
+    selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExtractReport:  # fmt: skip
     """Run a frozen backbone once over every slice of the index and commit the features.
@@ -54,6 +68,8 @@ def extract(
         Backbone, recipe and how to compute.
     identifiers : Identifiers
         Turns UIDs into store ids.
+    selection : Selection, optional
+        Which series of the index are new work; what the store has stays whatever it says.
     progress : callable, optional
         Called with (slices done, slices to do).
 
@@ -64,30 +80,59 @@ def extract(
     Raises
     ------
     UsageError
-        An option is wrong, or the index has no usable series.
+        An option is wrong, the index has no usable series, or none is selected.
     MissingResourceError
         Weights or a device are not there.
     StoreError
         The store is locked, damaged, or was made with another recipe, plan or key.
     """
-    check_options(options)
-    arrays.check_name(options.feature_name)
-    device = resolve_device(options.device)
+    device = preflight(store, options)
     keep_freed_memory()
     backbone = load_backbone(
-        options.backbone, options.weights, layer=options.layer, pool=options.pool, size=options.size
-    )
-    with Index.open(index_path, readonly=True) as index, store_lock(store):
-        if next(iter(index.stacks()), None) is None:
-            raise UsageError(
-                f"{index.root} has no usable CT series: `featurecache scan` says what became of "
-                "each file"
-            )
-        arrays.create_store(store, identifiers.digest)
-        identifiers.check(arrays.read_root(store)["key_digest"])
-        arrays.remove_debris(store)
-        job = _Extraction(index, store, options, identifiers, backbone, device)
+        options.backbone, options.weights, layer=options.layer, pool=options.pool,
+        size=options.zoom or options.size,
+    )  # fmt: skip
+    with store_lock(store):
+        with Index.open(index_path, readonly=True) as index:
+            chosen = choose(index, selection)
+            chosen.check()
+            job = _Extraction(index, store, options, identifiers, backbone, device, chosen)
         return job.report(job.compute(progress))
+
+
+def preflight(store: Path, options: ExtractOptions) -> torch.device:
+    """Find what can be found wrong before any file is read.
+
+    Parameters
+    ----------
+    store : Path
+        Folder of the store.
+    options : ExtractOptions
+        What was asked for.
+
+    Returns
+    -------
+    torch.device
+        Where the backbone will run.
+
+    Raises
+    ------
+    UsageError
+        An option is wrong.
+    MissingResourceError
+        A weights file or the device is not there.
+    StoreError
+        The store is locked, or its folder cannot be written.
+    """
+    check_options(options)
+    parse_windows(options.windows)
+    arrays.check_name(options.feature_name)
+    check_backbone(options.backbone)
+    WeightsSource.parse(options.weights)
+    with store_lock(store):
+        if store.exists():
+            arrays.check_writable(store)
+    return resolve_device(options.device)
 
 
 class _Extraction:
@@ -95,15 +140,19 @@ class _Extraction:
 
     def __init__(
         self, index: Index, store: Path, options: ExtractOptions, identifiers: Identifiers,
-        backbone: Backbone, device: torch.device,
+        backbone: Backbone, device: torch.device, chosen: Chosen,
     ) -> None:  # fmt: skip
-        self._index, self._store, self._options = index, store, options
+        self._store, self._options, self._chosen = store, options, chosen
         self._backbone, self._device, self._name = backbone, device, options.feature_name
+        self._prepare_store(index, identifiers)
+        self._document = scan_document(index, identifiers, chosen)
         plan = check_plan(store, self._name, device.type)
         if plan is not None:
             check_recipe(store, self._name, self._recipe(self._wanted_precision(plan)))
-        add_part(store, index, identifiers)
+            check_requests(plan, options)
+        add_part(store, index, identifiers, chosen.series)
         self._source = RowSource(store, index, identifiers)
+        self._unselected = self._source.count_series(map(identifiers.series, chosen.series))
         self._plan = plan or self._make_plan()
         torch.set_num_threads(self._plan.threads)
         recipe = self._recipe(self._plan.precision["used"])
@@ -116,18 +165,22 @@ class _Extraction:
             for part in arrays.list_parts(store)
         ]
 
+    def _prepare_store(self, index: Index, identifiers: Identifiers) -> None:
+        if next(iter(index.stacks()), None) is None:
+            raise UsageError(
+                f"{index.root} has no usable CT series: `featurecache scan` says what became of "
+                "each file"
+            )
+        arrays.create_store(self._store, identifiers.digest)
+        identifiers.check(arrays.read_root(self._store)["key_digest"])
+        arrays.remove_debris(self._store)
+
     def compute(self, progress: Callable[[int, int], None] | None) -> Timing:
         """Compute the units that are missing."""
         if self._options.plan_only:
             return Timing()
-        if self._options.retry_failed:
-            self._reset_passing_failures()
-        units = [
-            Unit(array, number)
-            for array in self._arrays
-            for number in sorted(set(range(array.n_units)) - array.units_done())
-        ]
-        total, done = sum(len(unit.rows) for unit in units), 0
+        units = [unit for array in self._arrays for unit in self._units(array)]
+        total, done = sum(int(unit.wanted.sum()) for unit in units), 0
         self._bare = self._measure_bare(total)
 
         def advance(n_slices: int) -> None:
@@ -140,8 +193,9 @@ class _Extraction:
 
     def report(self, timing: Timing) -> ExtractReport:
         """The account: failed slices of this run and earlier ones move their files to failed."""
-        document = scan_document(self._index)
+        document = self._document
         failed, failed_rows = self._failed_files()
+        failed = {path: why for path, why in failed.items() if path not in self._chosen.files}
         counts = document["files"]
         counts["used"] -= len(failed)
         counts["failed"] += len(failed)
@@ -160,17 +214,19 @@ class _Extraction:
             units=sum(array.n_units for array in self._arrays),
             units_done=sum(len(array.units_done()) for array in self._arrays),
             rows=sum(array.shape[0] for array in self._arrays), dim=self._backbone.dim,
-            failed_rows=failed_rows, timing=timing,
+            failed_rows=failed_rows, missing_series=self._source.missing_series(), timing=timing,
+            unselected_series=self._unselected,
             bare_slices_per_s=getattr(self, "_bare", None), precision=dict(self._plan.precision),
         )  # fmt: skip
 
     def _recipe(self, precision: str) -> Recipe:
-        options, backbone = self._options, self._backbone
+        options, backbone, framing = self._options, self._backbone, self._options.framing
         return Recipe(
             backbone=backbone.name, weights=backbone.weights,
             weights_source=backbone.weights_source, layer=backbone.layer, pool=options.pool,
             windows=parse_windows(options.windows), size=options.size, zoom=options.zoom,
             mean=backbone.mean, std=backbone.std, precision=precision, dtype=options.dtype,
+            resize=framing.words, spacing_mm=framing.spacing_mm, fov_mm=framing.fov_mm,
         )  # fmt: skip
 
     def _wanted_precision(self, plan: Plan) -> str:
@@ -202,6 +258,9 @@ class _Extraction:
         return replace(draft, precision=self._prove(fast, draft))
 
     def _compiled(self) -> bool:
+        if self._options.compile == "on" and not can_compile(self._device):
+            _log.warning("--compile on: no compiler was found, so the network runs uncompiled")
+            return False
         if self._options.compile != "auto":
             return self._options.compile == "on"
         rows = sum(
@@ -219,6 +278,8 @@ class _Extraction:
         slices = sample(self._source, part, n_rows, plan.batch_size)
         eager = replace(plan, compiled=False)
         limit = self._options.max_relative_error if self._options.precision == "auto" else None
+        embedder = self._make_embedder(self._recipe("fp32"), eager)
+        slices = [decoded for decoded in slices if embedder.refusal(decoded) is None]
         return prove(lambda p: self._make_embedder(self._recipe(p), eager)(slices), fast, limit)
 
     def _measure_bare(self, total: int) -> float | None:
@@ -226,12 +287,21 @@ class _Extraction:
             return None
         return self._embedder.bare_slices_per_s()
 
-    def _reset_passing_failures(self) -> None:
-        for array in self._arrays:
+    def _units(self, array: FeatureArray) -> Iterator[Unit]:
+        """What is left to do: units without a commit, and failed rows to be tried again."""
+        missing, done = self._source.missing(array.part), array.units_done()
+        for number in sorted(set(range(array.n_units)) - done):
+            if self._options.accept_missing or not missing[_slice(array.rows(number))].any():
+                yield Unit(array, number)
+        if self._options.retry_failed:
             status = array.read_status()
-            for number in sorted(array.units_done()):
-                if set(status[array.rows(number)].tolist()) & PASSING_REASONS:
-                    array.remove_unit(number)
+            again = np.isin(status, sorted(PASSING_REASONS)) & self._source.current(array.part)
+            again &= ~missing
+            for number in sorted(done):
+                rows = array.rows(number)
+                retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
+                if retry:
+                    yield Unit(array, number, retry)
 
     def _failed_files(self) -> tuple[dict[str, str], int]:
         """File -> reason over all parts, and the number of failed rows."""
@@ -239,9 +309,14 @@ class _Extraction:
         rows = 0
         for array in self._arrays:
             status = array.read_status()
-            for row in np.flatnonzero(status > OK).tolist():
+            bad = np.flatnonzero((status > OK) & self._source.current(array.part))
+            rows += len(bad)
+            for row in bad.tolist():
                 path = self._source.path(array.part, row)
                 if path is not None:
-                    rows += 1
                     failed.setdefault(path, array.reason(int(status[row])))
         return failed, rows
+
+
+def _slice(rows: range) -> slice:
+    return slice(rows.start, rows.stop)

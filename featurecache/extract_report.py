@@ -25,7 +25,11 @@ class ExtractReport:
     rows, dim : int
         Shape (N, D) of the feature set over all parts.
     failed_rows : int
-        Rows without features, of all runs.
+        Rows without features, of all runs; superseded series do not count.
+    missing_series : int
+        Series of the store that are not, or no longer usable, in the index.
+    unselected_series : int
+        Series of the store that this run's selection would leave out; they stay.
     timing : Timing
         Of this run.
     bare_slices_per_s : float or None
@@ -41,14 +45,22 @@ class ExtractReport:
     rows: int
     dim: int
     failed_rows: int
+    missing_series: int
+    unselected_series: int
     timing: Timing
     bare_slices_per_s: float | None
     precision: dict[str, Any]
 
     @property
     def exit_code(self) -> int:
-        """3 if some files failed, else 0."""
-        return 3 if self.scan["files"]["failed"] else 0
+        """3 if some files failed or units wait for series that are not there, else 0."""
+        return 3 if self.scan["files"]["failed"] or self.failed_rows or self.waiting else 0
+
+    @property
+    def waiting(self) -> int:
+        """Units that were not computed because a series of theirs is not in the index."""
+        ran = self.units_done or self.timing.units
+        return self.units - self.units_done if self.missing_series and ran else 0
 
     @property
     def slices_per_s(self) -> float | None:
@@ -85,6 +97,8 @@ class ExtractReport:
             "units": {"planned": self.units, "done": self.units_done, "this_run": timing.units},
             "slices": {"planned": self.rows, "failed": self.failed_rows, "this_run": timing.slices},
             "dim": self.dim,
+            "series_not_in_index": self.missing_series,
+            "series_not_selected_now": self.unselected_series,
             "seconds": {step: round(getattr(timing, f"{step}_s"), 3) for step in _STEPS},
             "bound_by": self.bound_by,
             "slices_per_s": _rounded(self.slices_per_s),
@@ -100,6 +114,13 @@ class ExtractReport:
             f"{self.units_done} of {self.units} units, {self.failed_rows} slices failed",
             f"precision  {self._precision_line()}",
         ]
+        if self.missing_series:
+            lines.append(self._missing_line())
+        if self.unselected_series:
+            lines.append(
+                f"selection  {self.unselected_series} series of the store are not selected now; "
+                "their features stay and are read. Another --store leaves them out"
+            )
         if self.slices_per_s is None:
             return "\n".join([*lines, "this run   computed nothing"])
         timing = self.timing
@@ -114,6 +135,15 @@ class ExtractReport:
         return "\n".join(
             [*lines, f"this run   {speed}", f"time       {where}; bound by {self.bound_by}"]
         )
+
+    def _missing_line(self) -> str:
+        line = f"missing    {self.missing_series} series of the store are not in the index now"
+        if self.waiting:
+            return (
+                f"{line}; {self.waiting} units wait for them. Bring the files back and run again, "
+                "or take them for lost with --accept-missing"
+            )
+        return f"{line}; their features stay and are read"
 
     def _precision_line(self) -> str:
         precision = self.precision

@@ -73,8 +73,11 @@ class FeatureArray:
         done = chunk_numbers(self.path / self.where)
         without = done - chunk_numbers(self.path / self._status_where)
         if without:
+            unit = min(without)
             raise StoreCorruptError(
-                f"{self.path}: {self._status_where} lacks the chunks of units {sorted(without)[:5]}"
+                f"{self.path}: {self._status_where} lacks the chunk of unit {unit}. Delete "
+                f"{self.path / self.where / f'c.{unit}.0'} and run the same `featurecache extract` "
+                "again: it computes that unit"
             )
         return done
 
@@ -96,23 +99,56 @@ class FeatureArray:
             A row that is ok has a non-finite feature, or a status is missing.
         """
         rows = self.rows(unit)
+        stored = self._stored(unit, values, status)
+        if (status == UNWRITTEN).any():
+            raise StoreError(f"{self.where}, unit {unit}: a row has no status; this is a bug")
+        self._status[rows.start : rows.stop] = status.astype(np.uint8)
+        self._features[rows.start : rows.stop] = stored
+
+    def _stored(self, unit: int, values: np.ndarray, status: np.ndarray) -> np.ndarray:
+        """What is written for a unit: NaN where a slice failed, and nothing else not finite."""
+        rows = self.rows(unit)
         with np.errstate(over="ignore"):
             stored = np.where((status == OK)[:, None], values, np.nan).astype(self.dtype)
         bad = np.flatnonzero((status == OK) & ~np.isfinite(stored).all(axis=1))
         if bad.size:
             raise StoreError(
                 f"{self.where}, row {rows[int(bad[0])]}: the backbone gave a value that "
-                f"{self.dtype} cannot hold ({bad.size} rows). Use --dtype float32, and --precision "
-                "fp32 if it persists; nothing of this unit was written"
+                f"{self.dtype} cannot hold ({bad.size} rows). Nothing of this unit was written. "
+                "Use --dtype float32 (and --precision fp32 if it persists) under another --name"
             )
-        if (status == UNWRITTEN).any():
-            raise StoreError(f"{self.where}, unit {unit}: a row has no status; this is a bug")
-        self._status[rows.start : rows.stop] = status.astype(np.uint8)
-        self._features[rows.start : rows.stop] = stored
+        return stored
 
-    def remove_unit(self, unit: int) -> None:
-        """Take a commit back, so that the unit is computed again."""
-        (self.path / self.where / f"c.{unit}.0").unlink()
+    def update_unit(
+        self, unit: int, values: np.ndarray, status: np.ndarray, wanted: np.ndarray
+    ) -> None:
+        """Replace some rows of a committed unit; what was there stays until it is replaced.
+
+        Features are written first here: a kill in between leaves rows that are still called
+        failed, never rows called ok without features.
+
+        Parameters
+        ----------
+        unit : int
+            Number of the unit.
+        values, status
+            As in `write_unit`.
+        wanted : ndarray (n,) bool
+            Rows to replace.
+
+        Raises
+        ------
+        StoreError
+            As in `write_unit`.
+        """
+        rows = self.rows(unit)
+        keep = ~wanted
+        old_status = read_rows(self._status, self.path, self._status_where, rows.start, rows.stop)
+        old_values = self.read(rows.start, rows.stop)
+        values = np.where(keep[:, None], old_values, values)
+        status = np.where(keep, old_status, status).astype(np.uint8)
+        self._features[rows.start : rows.stop] = self._stored(unit, values, status)
+        self._status[rows.start : rows.stop] = status
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Features of rows `start` to `stop`, with failed rows as NaN.

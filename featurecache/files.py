@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from featurecache.errors import ReadError
-from featurecache.reasons import CHANGED, IO_ERROR, VANISHED, SkipFileError
+from featurecache.reasons import CHANGED, IO_ERROR, UNREADABLE, VANISHED, SkipFileError
 
 _PAUSES_S = (0.05, 0.2, 0.5)
 _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.EINTR, errno.EAGAIN, errno.ETIMEDOUT})
@@ -53,6 +53,18 @@ def opened(path: str | bytes, size: int, mtime_ns: int) -> Iterator[int]:
 def read_range(fd: int, start: int, length: int) -> bytes:
     """Read up to `length` bytes from `start`; fewer where the file ends.
 
+    Parameters
+    ----------
+    fd : int
+        Descriptor of a file open for reading; its own position is neither used nor moved.
+    start, length : int
+        First byte, counted from the beginning of the file, and how many.
+
+    Returns
+    -------
+    bytes
+        Shorter than `length` only if the file ends before.
+
     Raises
     ------
     ReadError
@@ -73,6 +85,17 @@ def read_range(fd: int, start: int, length: int) -> bytes:
 
 def retried(action: Callable[[], Result]) -> Result:
     """Do something with the file system, again after a pause where a fault may pass.
+
+    Parameters
+    ----------
+    action : callable
+        Takes nothing; called up to four times, as long as it raises an OSError that may pass (an
+        input/output error, a stale file handle, an interruption, a time-out).
+
+    Returns
+    -------
+    object
+        What `action` returned.
 
     Raises
     ------
@@ -108,7 +131,7 @@ def _check_same(fd: int, size: int, mtime_ns: int) -> None:
 def _translated(error: OSError) -> ReadError:
     words = error.strerror or type(error).__name__
     if error.errno in {errno.EACCES, errno.EPERM}:
-        return SkipFileError("unreadable file", words)
+        return SkipFileError(UNREADABLE, words)
     if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
         return ReadError(VANISHED, "it was there when the tree was walked")
     if error.errno in {errno.ENXIO, errno.ENODEV}:

@@ -43,10 +43,15 @@ def find_fragments(read: Read, position: int) -> Fragments:
     position : int
         Start of the pixel data element's value.
 
+    Returns
+    -------
+    Fragments
+        Without the first item, which is the basic offset table.
+
     Raises
     ------
     ReadError
-        If something else than items stands there.
+        If something else than items stands there, or no item at all.
     """
     spans: list[tuple[int, int]] = []
     while len(spans) < _MOST_FRAGMENTS:
@@ -85,6 +90,11 @@ def frame_bytes(fragments: Fragments, read: Read, frame: int, n_frames: int) -> 
         As for `find_fragments`.
     frame, n_frames : int
         0-based frame number, NumberOfFrames.
+
+    Returns
+    -------
+    bytes
+        The frame's fragments, joined.
 
     Raises
     ------
@@ -149,7 +159,7 @@ def check_whole(data: bytes, syntax: str, closed: bool, rows: int, columns: int)
     """
     if syntax == _RLE:
         return []
-    size = codestream_size(data)
+    size = _codestream_size(data)
     if size is not None and size != (rows, columns):
         raise ReadError(
             PIXELS_MALFORMED,
@@ -162,7 +172,7 @@ def check_whole(data: bytes, syntax: str, closed: bool, rows: int, columns: int)
     return ["compressed frame without an end marker"]
 
 
-def codestream_size(data: bytes) -> tuple[int, int] | None:
+def _codestream_size(data: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) of a JPEG, JPEG-LS or JPEG 2000 frame; None where unreadable."""
     if data.startswith(b"\xff\x4f\xff\x51") and len(data) >= 24:
         x1, y1, x0, y0 = (int.from_bytes(data[at : at + 4], "big") for at in (8, 12, 16, 20))

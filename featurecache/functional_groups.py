@@ -49,7 +49,22 @@ class FrameHeader:
 def single_frame(
     elements: Elements, slope: float, intercept: float, image_type: str
 ) -> FrameHeader:
-    """Return the one frame of a plain CT image."""
+    """Return the one frame of a plain CT image.
+
+    Parameters
+    ----------
+    elements : Elements
+        The data set.
+    slope, intercept : float
+        As `rescale_of` gives them.
+    image_type : str
+        ImageType (0008,0008), values joined by backslashes.
+
+    Returns
+    -------
+    FrameHeader
+        InstanceNumber (0020,0013) as it stands in the header.
+    """
     return _frame([elements], slope, intercept, image_type, integer(elements, 0x00200013))
 
 
@@ -57,6 +72,26 @@ def frame_headers(
     elements: Elements, n_frames: int, image_type: str, assume_hu: bool
 ) -> tuple[tuple[FrameHeader, ...], bool]:
     """Return every frame of an enhanced CT, and whether any rescale was assumed.
+
+    Per-frame groups come before shared ones, and those before elements outside of any group.
+
+    Parameters
+    ----------
+    elements : Elements
+        The data set.
+    n_frames : int
+        NumberOfFrames (0028,0008).
+    image_type : str
+        ImageType (0008,0008) of the file, for frames without a FrameType of their own.
+    assume_hu : bool
+        Take stored values as Hounsfield units where rescale is absent.
+
+    Returns
+    -------
+    frames : tuple of FrameHeader
+        In the order of the file; ``instance_number`` is the 1-based frame number.
+    assumed : bool
+        Whether the rescale of any frame was assumed.
 
     Raises
     ------
@@ -83,6 +118,20 @@ def frame_headers(
 
 def rescale_of(places: list[Elements], assume_hu: bool) -> tuple[float, float, bool]:
     """Return RescaleSlope, RescaleIntercept and whether they were assumed.
+
+    Parameters
+    ----------
+    places : list of Elements
+        Where to look, in this order: the first that has a value counts.
+    assume_hu : bool
+        Take an absent slope as 1 and an absent intercept as 0.
+
+    Returns
+    -------
+    slope, intercept : float
+        Hounsfield units are ``stored * slope + intercept``; the slope is not 0.
+    assumed : bool
+        Whether either was absent.
 
     Raises
     ------

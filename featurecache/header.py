@@ -48,6 +48,11 @@ _WANTED = frozenset(
 )  # fmt: skip
 
 
+def header_tags() -> list[int]:
+    """Return the tags that are read from every header, in increasing order."""
+    return sorted(_WANTED)
+
+
 @dataclass(slots=True)
 class FileHeader:
     """What the header of a usable CT file says.
@@ -156,14 +161,16 @@ def load_header(
 
     Parameters
     ----------
-    fd : int
-        Descriptor of a regular file.
-    size : int
-        Its size in bytes.
+    fd, size : int
+        Descriptor of a regular file, its size in bytes.
     window : int
         Bytes to begin with.
     assume_hu : bool
         As for `read_header`.
+
+    Returns
+    -------
+    FileHeader
 
     Raises
     ------

@@ -6,7 +6,8 @@ read-only or network file system.
 
 Tables: ``files`` (one row per entry of the tree), ``frames`` (one row per image), ``stacks``,
 ``findings`` (warnings of stacks), ``dirty`` (series whose stacks must be rebuilt: this is how a
-killed scan knows where it was) and ``meta``.
+killed scan knows where it was), ``probes`` (series whose pixels must say whether they are wrapped)
+and ``meta``.
 """
 
 import json
@@ -23,7 +24,8 @@ from featurecache.errors import UsageError
 from featurecache.schema import SCHEMA
 from featurecache.stacks import Slice, Stack
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_WRITER_CACHE_KIB = 32 << 10  # pages of the tables that a scan fills at many places
 
 _STACK_COLUMNS = (
     "id, key, series_uid, study_uid, patient_id, usable, reason, tilt_deg, row_spacing_mm, "
@@ -61,8 +63,8 @@ class Index:
         Raises
         ------
         UsageError
-            If there is no index, it is not one, a scan is writing to it, or the last scan was
-            interrupted.
+            If there is no index, it is not one, another version of featurecache made it, a scan
+            is writing to it, or the last scan was interrupted.
         """
         path = Path(path)
         if readonly and not path.exists():
@@ -77,15 +79,15 @@ class Index:
     def _prepare(self, readonly: bool) -> None:
         tables = self.database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if not tables and not readonly:
-            self.database.executescript("BEGIN IMMEDIATE;" + SCHEMA + "COMMIT;")
-            self.set_meta("schema_version", SCHEMA_VERSION)
+            # One transaction: a scan killed here leaves no index without a version.
+            self.database.executescript(
+                f"BEGIN IMMEDIATE; {SCHEMA} "  # noqa: S608  constants only
+                f"INSERT INTO meta VALUES ('schema_version', {SCHEMA_VERSION}); COMMIT;"
+            )
         version = self.meta("schema_version") if tables or not readonly else None
         if version != SCHEMA_VERSION:
             self.close()
-            raise UsageError(
-                f"{self.path} has index version {version}, expected {SCHEMA_VERSION}. "
-                "Scan again with another --index, or delete this one."
-            )
+            raise UsageError(_other_version(self.path, version))
         if readonly and not self.meta("complete"):
             self.close()
             raise UsageError(
@@ -114,7 +116,9 @@ class Index:
         return default if row is None else row[0]
 
     def set_meta(self, key: str, value: Any) -> None:
-        """Store a value in the ``meta`` table."""
+        """Store a value in the ``meta`` table, unless it stands there already."""
+        if self.meta(key) == value:
+            return
         self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     @property
@@ -198,16 +202,13 @@ class Index:
             Checked: it balances.
         """
         account = Account(seen=int(self.meta("seen", 0)))
-        for status, count in self.database.execute(
-            "SELECT status, count(*) FROM files GROUP BY status"
+        for status, reason, count in self.database.execute(
+            "SELECT status, reason, count(*) FROM files GROUP BY status, reason"
         ):
             if status in {"used", "skipped", "failed"}:
-                setattr(account, status, count)
-        for status, reason, count in self.database.execute(
-            "SELECT status, reason, count(*) FROM files WHERE status IN ('skipped', 'failed') "
-            "GROUP BY status, reason"
-        ):
-            account.reasons[status, reason] = count
+                setattr(account, status, getattr(account, status) + count)
+            if status in {"skipped", "failed"}:
+                account.reasons[status, reason] = count
         self._add_warnings(account)
         account.check()
         return account
@@ -216,7 +217,7 @@ class Index:
         """Count warnings of used files by file; those that only a stack has, by stack."""
         for warning, count in self.database.execute(
             "SELECT value, count(*) FROM files, json_each(files.warnings) "
-            "WHERE status = 'used' GROUP BY value"
+            "WHERE status = 'used' AND warnings != '[]' GROUP BY value"
         ):
             account.reasons["warning", warning] = count
         for warning, count in self.database.execute(
@@ -266,6 +267,11 @@ def source_of(digest: str, revision: int) -> str:
         32 hex digits of raw header bytes and file size.
     revision : int
         How often a re-scan found the file changed.
+
+    Returns
+    -------
+    str
+        32 hex digits; `digest` itself for revision 0.
     """
     if not revision:
         return digest
@@ -297,6 +303,7 @@ def _connect(path: Path, readonly: bool) -> sqlite3.Connection:
     database.execute("PRAGMA foreign_keys = ON")
     if not readonly:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("BEGIN IMMEDIATE")
         database.execute("COMMIT")
@@ -315,6 +322,27 @@ def _explain(path: Path, error: sqlite3.Error) -> str:
     return f"{path} is not an index of featurecache ({error}). Use another --index."
 
 
+def _other_version(path: Path, version: Any) -> str:
+    if not isinstance(version, int):
+        return f"{path} is not an index of featurecache (no version). Use another --index."
+    age = "an older" if version < SCHEMA_VERSION else "a newer"
+    return (
+        f"{path} was made by {age} featurecache: index version {version}, expected "
+        f"{SCHEMA_VERSION}. Delete it and run `featurecache scan` again, or use another --index."
+    )
+
+
 def json_or_none(value: tuple[float, ...] | None) -> str | None:
-    """Return a vector as JSON text for a column (exact: floats round-trip)."""
+    """Return a vector as JSON text for a column (exact: floats round-trip).
+
+    Parameters
+    ----------
+    value : tuple of float or None
+        A position or orientation; None where it is unknown.
+
+    Returns
+    -------
+    str or None
+        None, which SQLite stores as NULL, for None.
+    """
     return None if value is None else json.dumps(value)

@@ -3,14 +3,15 @@
 import json
 import math
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from featurecache.errors import ReadError
 from featurecache.files import opened
 from featurecache.header import FileHeader, load_header
 from featurecache.index import json_or_none
+from featurecache.nifti import is_nifti, load_nifti
 from featurecache.reasons import SkipFileError
+from featurecache.walk import Entry
 
 FRAME_COLUMNS = (
     "file, frame, series_uid, sop_uid, digest, study_uid, patient_id, rows, columns, position, "
@@ -20,8 +21,7 @@ FRAME_COLUMNS = (
 _WRAP_ABOVE = -100.0
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """What became of one file when its header was read.
 
     Parameters
@@ -46,12 +46,12 @@ class FileRecord:
     frames: tuple[tuple[Any, ...], ...]
 
 
-def read_file(item: tuple[bytes, int, int], *, root: bytes, assume_hu: bool) -> FileRecord:
+def read_file(item: Entry, *, root: bytes, assume_hu: bool) -> FileRecord:
     """Read the header of one file.
 
     Parameters
     ----------
-    item : tuple of (bytes, int, int)
+    item : Entry
         Path relative to the root, size and time as the walk saw them.
     root : bytes
         Absolute path of the root.
@@ -63,10 +63,13 @@ def read_file(item: tuple[bytes, int, int], *, root: bytes, assume_hu: bool) -> 
     FileRecord
         Never raises ReadError: a reason is a result.
     """
-    path, size, mtime_ns = item
+    path, size, mtime_ns, *_ = item
     try:
         with opened(os.path.join(root, path), size, mtime_ns) as fd:  # noqa: PTH118
-            header = load_header(fd, size, assume_hu=assume_hu)
+            if is_nifti(path):
+                header = load_nifti(fd, size, os.fsdecode(path))
+            else:
+                header = load_header(fd, size, assume_hu=assume_hu)
     except SkipFileError as error:
         return FileRecord("skipped", error.reason, error.detail, "[]", None, ())
     except ReadError as error:

@@ -30,6 +30,7 @@ def store_lock(store: Path) -> Iterator[None]:
     StoreError
         The folder cannot be written.
     """
+    store = store.resolve()  # one lock, however the store is spelt
     path = store.with_name(f".{store.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +45,11 @@ def store_lock(store: Path) -> Iterator[None]:
             holder = file.read().strip() or "another process"
             raise StoreLockedError(
                 f"{store} is being written by {holder}. Wait for it, or stop it and run again"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be locked ({error.strerror}): keep the store on a file system with "
+                "locks"
             ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from featurecache.errors import UsageError
+from featurecache.framing import Framing, parse_framing
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,12 @@ class ExtractOptions:
     windows : str
         See `parse_windows`.
     size : int
-        Images are squashed to ``size`` x ``size`` pixels.
+        Images become ``size`` x ``size`` pixels.
+    fit : {"squash", "pad", "crop"}
+        How an image that is not square does: aspect ratio not kept, air added, or sides cut.
+    spacing_mm, fov_mm : float, optional
+        Before that, the central field of view is resampled to this pixel spacing; see
+        `parse_framing`.
     zoom : int, optional
         Then enlarged to ``zoom`` x ``zoom``.
     pool : {"avg", "max", "none"}
@@ -50,6 +56,9 @@ class ExtractOptions:
         Compute units again in which a slice failed for a passing reason.
     strict : bool
         Readers leave out series in which any slice failed.
+    accept_missing : bool
+        Commit rows whose series is no longer in the index as failed. By default their units
+        wait, since a disk may just be away.
     """
 
     backbone: str
@@ -57,6 +66,9 @@ class ExtractOptions:
     name: str | None = None
     windows: str = "brain"
     size: int = 224
+    fit: str = "squash"
+    spacing_mm: float | None = None
+    fov_mm: float | None = None
     zoom: int | None = None
     pool: str = "avg"
     layer: str | None = None
@@ -71,11 +83,17 @@ class ExtractOptions:
     plan_only: bool = False
     retry_failed: bool = False
     strict: bool = False
+    accept_missing: bool = False
 
     @property
     def feature_name(self) -> str:
         """Name of the feature set."""
         return self.name or self.backbone.replace(":", "-")
+
+    @property
+    def framing(self) -> Framing:
+        """How a slice comes to fill the input."""
+        return parse_framing(self.size, self.fit, self.spacing_mm, self.fov_mm)
 
 
 def check_options(options: ExtractOptions) -> None:
@@ -105,3 +123,4 @@ def check_options(options: ExtractOptions) -> None:
         value = getattr(options, option)
         if value is not None and value < 1:
             raise UsageError(f"--{option.replace('_', '-')} {value}: expected a positive number")
+    parse_framing(options.size, options.fit, options.spacing_mm, options.fov_mm)

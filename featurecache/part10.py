@@ -71,6 +71,11 @@ def open_dataset(data: bytes, size: int, wanted: frozenset[int]) -> OpenFile:
     wanted : frozenset of int
         Tags to note.
 
+    Returns
+    -------
+    OpenFile
+        Its elements end at the pixel data, or where `data` ends: `elements.walk` says which.
+
     Raises
     ------
     SkipFileError
@@ -146,6 +151,11 @@ def inflate(data: bytes, limit: int) -> bytes:
     -------
     bytes
         Preamble and meta information as they are, then the inflated data set.
+
+    Raises
+    ------
+    SkipFileError
+        If the data set is no deflate stream, or damaged before the limit.
 
     References
     ----------

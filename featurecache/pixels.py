@@ -9,6 +9,7 @@ References
 DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT), PS3.5 chapter 8 and annex A.
 """
 
+import math
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from featurecache.errors import ReadError
 from featurecache.files import opened, read_range
 from featurecache.fragments import Read, check_whole, find_fragments, frame_bytes
 from featurecache.header import FileHeader, load_header
+from featurecache.nifti import is_nifti
 from featurecache.part10 import inflate
 from featurecache.reasons import NOT_USABLE_ANY_MORE, PIXEL_FORMAT, PIXELS_MALFORMED, PIXELS_SHORT
 from featurecache.sanity import AIR_HU, TOP_HU, check_noise, findings
@@ -35,6 +37,7 @@ from featurecache.stored import (
     padding_findings,
     without_padding,
 )
+from featurecache.voxels import read_nifti_slice
 from featurecache.wrap import unwrap
 
 _NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
@@ -84,6 +87,8 @@ class Decoded:
         Findings about these pixels.
     read_s, decode_s : float
         Seconds spent reading the file, and decoding and checking it.
+    row_spacing_mm, column_spacing_mm : float
+        PixelSpacing of this very frame; NaN where its header has none.
     """
 
     stored: np.ndarray
@@ -92,6 +97,8 @@ class Decoded:
     warnings: tuple[str, ...]
     read_s: float
     decode_s: float
+    row_spacing_mm: float = math.nan
+    column_spacing_mm: float = math.nan
 
 
 def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
@@ -103,6 +110,11 @@ def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
         ``Index.root``.
     stack, slice_ : Stack, Slice
         As the index gives them.
+
+    Returns
+    -------
+    DecodeJob
+        With the decisions made for the stack: whether to undo the wrap, whether to assume HU.
     """
     return DecodeJob(
         os.path.join(root, slice_.path),  # noqa: PTH118  Path would normalise the name
@@ -135,6 +147,8 @@ def decode_slice(job: DecodeJob) -> Decoded:
     ----------
     DICOM PS3.3 C.7.6.3.1, PS3.5 section 8.
     """
+    if is_nifti(job.path):
+        return _decode_nifti(job)
     started_s = perf_counter()
     warnings: list[str] = []
     with opened(job.path, job.size, job.mtime_ns) as fd:
@@ -148,7 +162,17 @@ def decode_slice(job: DecodeJob) -> Decoded:
     decoded = _checked(cells, header, job, compressed, warnings)
     stored, slope, intercept = decoded
     decode_s = perf_counter() - started_s - read_s
-    return Decoded(stored, slope, intercept, tuple(warnings), read_s, decode_s)
+    frame_header = header.frames[job.frame]
+    spacing_mm = (frame_header.row_spacing_mm, frame_header.column_spacing_mm)
+    return Decoded(stored, slope, intercept, tuple(warnings), read_s, decode_s, *spacing_mm)
+
+
+def _decode_nifti(job: DecodeJob) -> Decoded:
+    stored, frame, warnings, read_s, decode_s = read_nifti_slice(
+        job.path, job.frame, job.size, job.mtime_ns
+    )
+    spacing_mm = (frame.row_spacing_mm, frame.column_spacing_mm)
+    return Decoded(stored, frame.slope, frame.intercept, warnings, read_s, decode_s, *spacing_mm)
 
 
 def to_hu(decoded: Decoded) -> np.ndarray:

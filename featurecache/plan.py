@@ -1,8 +1,9 @@
 """The plan of an extraction: which rows there are, and how every batch of them is computed."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from featurecache import arrays
 from featurecache.errors import StoreMismatchError
 from featurecache.feature_array import FeatureArray
 from featurecache.identifiers import Identifiers
+from featurecache.options import ExtractOptions
+from featurecache.parts import series_tables
 from featurecache.reasons import SLICE_REASONS
 from featurecache.recipe import Recipe, differences
 from featurecache.tables import part_tables, series_source
@@ -60,7 +63,8 @@ class Plan:
     @classmethod
     def read(cls, attributes: Mapping[str, Any]) -> "Plan":
         """The plan in a feature array's attributes."""
-        return cls(**attributes["plan"])
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in attributes["plan"].items() if name in known})
 
 
 def unit_slices(n_slices: int, batch_size: int) -> int:
@@ -81,8 +85,14 @@ def unit_slices(n_slices: int, batch_size: int) -> int:
     return max(wanted // batch_size, 1) * batch_size
 
 
-def new_stacks(store: Path, index: "Index", identifiers: Identifiers) -> "list[Stack]":
+def new_stacks(
+    store: Path, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
+) -> "list[Stack]":
     """Usable series of the index that the store lacks, or has in another version.
+
+    All stacks of a SeriesInstanceUID come together when any of them is new or changed. Those that
+    are left out do not come, unless the store has them already as they are: a part supersedes
+    earlier rows of the whole SeriesInstanceUID, and a narrower selection takes nothing away.
 
     Parameters
     ----------
@@ -92,29 +102,49 @@ def new_stacks(store: Path, index: "Index", identifiers: Identifiers) -> "list[S
         What the scan found.
     identifiers : Identifiers
         Turns UIDs into store ids.
+    left_out : collection of str
+        Keys of stacks that are not selected.
 
     Returns
     -------
     list of Stack
     """
-    have: dict[str, str] = {}
-    for part in arrays.list_parts(store):
-        table = arrays.read_table(store, part, "series")
-        have.update(zip(table["series"], table["source"], strict=True))
+    have: dict[str, dict[str, str]] = defaultdict(dict)
+    for table in series_tables(store):
+        for row in table[table["row_current"]][["series_of", "series", "source"]].to_numpy():
+            have[row[0]][row[1]] = row[2]
+    stacks = list(index.stacks())
+
+    def series_of(stack: "Stack") -> str:
+        return identifiers.series(stack.series_uid)
+
+    there: dict[str, dict[str, str]] = defaultdict(dict)
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for stack in stacks:
+        series = identifiers.series(stack.key)
+        there[series_of(stack)][series] = series_source(stack, identifiers)
+        if stack.key not in left_out:
+            wanted[series_of(stack)].add(series)
+    kept = {of: have[of].items() & there[of].items() for of in wanted}
+    new = {
+        of for of, series in wanted.items()
+        if len(kept[of]) < len(have[of]) or series - dict(kept[of]).keys()
+    }  # fmt: skip
     return [
-        stack
-        for stack in index.stacks()
-        if have.get(identifiers.series(stack.key))
-        != series_source(slice_.source for slice_ in stack.slices)
-    ]
+        stack for stack in stacks
+        if (of := series_of(stack)) in new
+        and (identifiers.series(stack.key) in wanted[of] | dict(kept[of]).keys())
+    ]  # fmt: skip
 
 
-def add_part(store: Path, index: "Index", identifiers: Identifiers) -> int | None:
+def add_part(
+    store: Path, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
+) -> int | None:
     """Write the tables of a part for series that are new or changed.
 
     Parameters
     ----------
-    store, index, identifiers
+    store, index, identifiers, left_out
         As in `new_stacks`.
 
     Returns
@@ -122,7 +152,7 @@ def add_part(store: Path, index: "Index", identifiers: Identifiers) -> int | Non
     int or None
         Number of the new part; None when there is nothing new.
     """
-    stacks = new_stacks(store, index, identifiers)
+    stacks = new_stacks(store, index, identifiers, left_out)
     return arrays.create_part(store, part_tables(stacks, identifiers)) if stacks else None
 
 
@@ -209,6 +239,31 @@ def add_features(
             store, part, name, n_slices=n_slices, dim=dim, dtype=recipe.dtype,
             unit_slices=unit or unit_slices(n_slices, plan.batch_size), attributes=attributes,
         )  # fmt: skip
+
+
+def check_requests(plan: Plan, options: ExtractOptions) -> None:
+    """Compare what is asked for with what an earlier run has planned.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the features that are there.
+    options : ExtractOptions
+        What this run was told.
+
+    Raises
+    ------
+    StoreMismatchError
+        ``--strict`` is asked for, and the features were begun without it.
+    """
+    if options.strict and not plan.strict:
+        raise StoreMismatchError(
+            f"features {options.feature_name!r} were begun without --strict: leave it out, or "
+            "choose another --name"
+        )
+    if options.batch_size not in (None, plan.batch_size):
+        _log.warning("--batch-size %s is ignored: these features were planned with %s",
+                     options.batch_size, plan.batch_size)  # fmt: skip
 
 
 def check_plan(store: Path, name: str, device: str) -> Plan | None:

@@ -72,7 +72,21 @@ def _note_contents(
 
 
 def known_content(index: Index, file: int, frame: int) -> str:
-    """Return the digest that `compare_repeats` noted for a frame."""
+    """Return the digest that `compare_repeats` noted for a frame.
+
+    Parameters
+    ----------
+    index : Index
+        Open.
+    file, frame : int
+        Number in the ``files`` table, 0-based frame number.
+
+    Returns
+    -------
+    str
+        Equal for equal images and, where they cannot be decoded, for equal files. Where nothing
+        was noted, a text that equals that of no other file.
+    """
     row = index.database.execute("SELECT content FROM files WHERE id = ?", (file,)).fetchone()
     return str(json.loads(row[0] or "{}").get(str(frame), f"unknown {file}"))
 
@@ -80,7 +94,14 @@ def known_content(index: Index, file: int, frame: int) -> str:
 def decide_wraps(index: Index, workers: int, timeout_s: float) -> None:
     """Decide for every series in the ``probes`` table whether its stored values are wrapped.
 
-    Parameters are those of `compare_repeats`.
+    Parameters
+    ----------
+    index : Index
+        Open for writing, with its stacks built; a series decided leaves the table.
+    workers : int
+        Reader processes.
+    timeout_s : float
+        Seconds a slice may take; one that takes longer is left out.
     """
     database = index.database
     while names := database.execute("SELECT series_uid FROM probes LIMIT ?", (_BATCH,)).fetchall():

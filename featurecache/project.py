@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featurecache.errors import UsageError
+from featurecache.select import Selection
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -32,6 +33,7 @@ _COMMENTS = {
     "key": "the secret behind the ids of the store; without it labels cannot be joined",
     "keep_ids": "true: identifiers stand in the store as they are",
     "preset": "the data set that these settings are for",
+    "select": "which series are used: each must keep every rule",
     "last_run": "what `seqhead evaluate` takes without a RUN",
 }
 
@@ -55,6 +57,8 @@ class Project(BaseModel):
     keep_ids : bool
         Whether identifiers go into the store as they are.
     preset : {"cq500", "rsna"} or None
+    select : tuple of str
+        Rules that say which series are used, see `featurecache.select`; none: all series.
     last_run : str or None
         Folder of the last fit, relative to the project folder.
     """
@@ -71,6 +75,7 @@ class Project(BaseModel):
     key: Path | None = None
     keep_ids: bool = False
     preset: Literal["cq500", "rsna"] | None = None
+    select: tuple[str, ...] = ()
     last_run: str | None = None
 
     def index_for(self, store: Path) -> Path:
@@ -171,6 +176,8 @@ def write_project(folder: Path = Path(), *, replace: bool = False, **fields: Any
         if value is None:
             continue
         item = tomlkit.item(_portable(value, folder) if isinstance(value, Path) else value)
+        if isinstance(item, tomlkit.items.Array):
+            item.multiline(len(item) > 1)
         if name not in document:
             item.comment(_COMMENTS.get(name, ""))
             width = len(f"{name} = {item.as_string()}")
@@ -234,6 +241,7 @@ def _parse(path: Path, text: str) -> Project:
         if isinstance(fields.get(name), str):
             fields[name] = path.parent / _checked_path(path, name, fields[name])
     fields.setdefault("store", path.parent / "cache.zarr")
+    _check_rules(path, fields.get("select", []))
     try:
         return Project(path=path, **fields)
     except ValidationError as error:
@@ -251,6 +259,15 @@ def _check_names(path: Path, fields: dict[str, Any]) -> None:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             raise UsageError(f"{path}: unknown setting {name!r}; {hint}")
+
+
+def _check_rules(path: Path, rules: Any) -> None:
+    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+        raise UsageError(f'{path}: select: expected a list, e.g. select = ["thickness<=5"]')
+    try:
+        Selection.parse(rules)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _checked_path(path: Path, name: str, value: str) -> str:

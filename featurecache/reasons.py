@@ -26,7 +26,10 @@ RESCALE_UNUSABLE = "rescale slope or intercept unusable"
 PIXELS_MALFORMED = "pixel data is malformed"
 PIXEL_FORMAT = "pixel format not supported"
 NOT_USABLE_ANY_MORE = "header cannot be used"
+SPACING_UNKNOWN = "pixel spacing unknown"
 OTHER = "other reason"
+
+UNREADABLE = "unreadable file"
 
 SLICE_REASONS: dict[int, str] = {
     2: PIXELS_SHORT,
@@ -45,6 +48,7 @@ SLICE_REASONS: dict[int, str] = {
     15: PIXELS_MALFORMED,
     16: PIXEL_FORMAT,
     17: NOT_USABLE_ANY_MORE,
+    18: SPACING_UNKNOWN,
     255: OTHER,
 }
 """Code in a store's ``status`` array -> reason. Append only, never renumber."""
@@ -73,7 +77,18 @@ def slice_reason_code(reason: str) -> int:
 
 
 def is_passing(reason: str) -> bool:
-    """Say whether a fault may be gone on a later attempt (disk, time-out, missing decoder)."""
+    """Say whether a fault may be gone on a later attempt (disk, time-out, missing decoder).
+
+    Parameters
+    ----------
+    reason : str
+        ``ReadError.reason`` or ``Failure.reason``.
+
+    Returns
+    -------
+    bool
+        True if its code is one of :data:`PASSING_REASONS`; False for words not in the table.
+    """
     return slice_reason_code(reason) in PASSING_REASONS
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from featurecache.errors import UsageError
+from featurecache.framing import Framing, fit_of
 
 VALUES_VERSION = 1
 """Raised only when the same recipe and input give other features than before."""
@@ -25,6 +26,7 @@ WINDOWS: dict[str, tuple[float, float]] = {
 
 _NUMERICS = ("precision", "dtype")
 _NOT_COMPARED = ("weights_source",)
+_ABSENT_IF_NONE = ("spacing_mm", "fov_mm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Recipe:
     windows : tuple of (level_hu, width_hu)
         One, repeated to three channels, or three.
     size : int
-        Images are squashed to ``size`` x ``size`` pixels.
+        Images become ``size`` x ``size`` pixels.
     zoom : int or None
         Then enlarged bilinearly to ``zoom`` x ``zoom`` (DrCT2).
     mean, std : tuple of float
@@ -59,6 +61,15 @@ class Recipe:
         What the backbone computes in.
     dtype : {"float16", "float32"}
         What the store holds.
+    resize : str
+        How: `Framing.words`. By default squashed, aspect ratio not kept.
+    hu_range : tuple of float
+        HU are clamped to this range.
+    values_version : int
+        `VALUES_VERSION`.
+    spacing_mm, fov_mm : float or None
+        Field of view that is resampled before, see `Framing`. Absent from the document where it
+        is None, so that recipes without it keep the fingerprint they had before it existed.
     """
 
     backbone: str
@@ -76,11 +87,22 @@ class Recipe:
     resize: str = "squash, bilinear, antialiased, after windowing"
     hu_range: tuple[float, float] = HU_RANGE
     values_version: int = VALUES_VERSION
+    spacing_mm: float | None = None
+    fov_mm: float | None = None
+
+    @property
+    def framing(self) -> Framing:
+        """How a slice comes to fill the input."""
+        return Framing(self.size, fit_of(self.resize), self.spacing_mm, self.fov_mm)
 
     def document(self) -> dict[str, Any]:
         """The recipe as JSON values."""
         document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return document
+        return {
+            name: value
+            for name, value in document.items()
+            if name not in _ABSENT_IF_NONE or value is not None
+        }
 
     def fingerprint(self) -> dict[str, str]:
         """``identity`` and ``numerics``: SHA-256 digests of the recipe's two parts."""

@@ -1,12 +1,16 @@
 """From a row of the store back to the file that it comes from."""
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from featurecache import arrays
 from featurecache.identifiers import Identifiers
+from featurecache.parts import current_rows, series_tables
 from featurecache.pixels import DecodeJob, job_for
 from featurecache.reasons import CHANGED, VANISHED
 from featurecache.tables import series_source
@@ -30,9 +34,34 @@ class RowSource:
     """
 
     def __init__(self, store: Path, index: "Index", identifiers: Identifiers) -> None:
-        self._store, self._root = store, index.root
+        self._store, self._root, self._identifiers = store, index.root, identifiers
         self._stacks = {identifiers.series(stack.key): stack for stack in index.stacks()}
-        self._tables = cache(self._read_tables)
+        self._sources = {
+            series: series_source(stack, identifiers) for series, stack in self._stacks.items()
+        }
+
+    def current(self, part: int) -> np.ndarray:
+        """Which rows of a part count in it: bool (N,), False for superseded series."""
+        return current_rows(self._series[part])
+
+    def missing(self, part: int) -> np.ndarray:
+        """Which rows count, but their series is not in the index: bool (N,)."""
+        table = self._series[part]
+        return np.repeat(self._is_missing(table), table["n_slices"].to_numpy())
+
+    def missing_series(self) -> int:
+        """How many series of the store count, but are not in the index."""
+        return sum(int(self._is_missing(table).sum()) for table in self._series)
+
+    def count_series(self, series: Iterable[str]) -> int:
+        """How many of these series (store ids) count in some part."""
+        wanted = set(series)
+        counting = (table["series"][table["row_current"]] for table in self._series)
+        return sum(int(ids.isin(wanted).sum()) for ids in counting) if wanted else 0
+
+    def _is_missing(self, table: pd.DataFrame) -> np.ndarray:
+        found = table["series"].map(self._sources).eq(table["source"])
+        return (table["row_current"] & ~found).to_numpy(bool)
 
     def jobs(self, part: int, rows: range) -> "Iterator[DecodeJob | str]":
         """What to decode for rows of a part.
@@ -61,25 +90,25 @@ class RowSource:
         return None if isinstance(stack, str) else stack.slices[position].path
 
     def _slices(self, part: int, rows: range) -> "Iterator[tuple[Stack | str, int]]":
-        series, sources, numbers, positions = self._tables(part)
+        ids, sources, numbers, positions = self._places[part]
         for row in rows:
-            number = numbers[row]
-            stack = self._stacks.get(series[number])
-            if stack is None:
-                yield VANISHED, 0
-            elif self._source(series[number]) != sources[number]:
-                yield CHANGED, 0
+            series, source = ids[numbers[row]], sources[numbers[row]]
+            if self._sources.get(series) == source:
+                yield self._stacks[series], int(positions[row])
             else:
-                yield stack, int(positions[row])
+                yield (CHANGED if series in self._sources else VANISHED), 0
 
-    @cache  # noqa: B019 (lives as long as one run)
-    def _source(self, series: str) -> str:
-        return series_source(slice_.source for slice_ in self._stacks[series].slices)
+    @cached_property
+    def _series(self) -> list[pd.DataFrame]:
+        return series_tables(self._store)
 
-    def _read_tables(self, part: int) -> tuple[list[str], list[str], list[int], list[int]]:
-        series = arrays.read_table(self._store, part, "series")
-        slices = arrays.read_table(self._store, part, "slices")
-        return (
-            series["series"].tolist(), series["source"].tolist(),
-            slices["series"].tolist(), slices["position"].tolist(),
-        )  # fmt: skip
+    @cached_property
+    def _places(self) -> list[tuple[list[str], list[str], list[int], list[int]]]:
+        slices = (arrays.read_table(self._store, n, "slices") for n in range(len(self._series)))
+        return [
+            (
+                table["series"].tolist(), table["source"].tolist(),
+                rows["series"].tolist(), rows["position"].tolist(),
+            )
+            for table, rows in zip(self._series, slices, strict=True)
+        ]  # fmt: skip

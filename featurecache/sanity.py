@@ -73,6 +73,11 @@ def findings(low: int, high: int, slope: float, intercept: float) -> list[str]:
         Least and greatest stored value.
     slope, intercept : float
         To Hounsfield units.
+
+    Returns
+    -------
+    list of str
+        "constant slice" or "no pixel within the CT range" (-1024 to 3071 HU); empty if neither.
     """
     found = []
     if low == high:

@@ -13,17 +13,17 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from featurecache.account import Account
 from featurecache.assemble import assemble_series, mark_dirty
+from featurecache.compare import TO_BE_READ_AGAIN, Comparison, Known
 from featurecache.errors import UsageError
 from featurecache.explain import explain
 from featurecache.index import Index
 from featurecache.intake import FRAME_COLUMNS, FileRecord, read_file
 from featurecache.pool import Failure, default_workers, isolated_map
 from featurecache.probes import compare_repeats, decide_wraps
-from featurecache.reasons import PASSING_REASONS, RESCALE_MISSING, SLICE_REASONS
+from featurecache.reasons import KILLED, RESCALE_MISSING, TIME_OUT
 from featurecache.scan_document import scan_document
 from featurecache.walk import Entry, walk_tree
 
@@ -34,7 +34,13 @@ _CHUNK = 32
 _COMMIT_EVERY_S = 2.0
 _ASSUMED = "rescale missing: stored values taken as HU"
 
-Item = tuple[bytes, int, int]
+_INSERT_FILE = (
+    "INSERT INTO files (id, path, size, mtime_ns, revision, status, reason, detail, warnings, "
+    "series_uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_FRAME_MARKS = ", ".join("?" * (FRAME_COLUMNS.count(",") + 1))
+_INSERT_FRAME = f"INSERT INTO frames ({FRAME_COLUMNS}) VALUES ({_FRAME_MARKS})"  # noqa: S608
+
 Progress = Callable[[int, int | None], None]
 
 
@@ -112,21 +118,24 @@ def _claim(index: Index, root: str) -> None:
             f"{index.path} describes {os.fsdecode(known)}, not {root}. An index has one root: "
             "use another --index, or delete this one if the tree has moved."
         )
-    index.set_meta("complete", 0)
 
 
 def _apply_options(index: Index, assume_hu: bool, min_slices: int) -> None:
     """Mark what the options of the last scan decided differently, to be read again."""
     database = index.database
+    database.execute("BEGIN")
     if index.meta("assume_hu", int(assume_hu)) != int(assume_hu):
+        index.set_meta("complete", 0)
         database.execute(
-            "UPDATE files SET mtime_ns = -2 WHERE reason = ? OR warnings LIKE ?",
-            (RESCALE_MISSING, f"%{_ASSUMED}%"),
+            "UPDATE files SET mtime_ns = ? WHERE reason = ? OR warnings LIKE ?",
+            (TO_BE_READ_AGAIN, RESCALE_MISSING, f"%{_ASSUMED}%"),
         )
     if index.meta("min_slices", min_slices) != min_slices:
+        index.set_meta("complete", 0)
         database.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT series_uid FROM frames")
     index.set_meta("assume_hu", int(assume_hu))
     index.set_meta("min_slices", min_slices)
+    database.execute("COMMIT")
 
 
 class _Scan:
@@ -148,19 +157,19 @@ class _Scan:
         self._timeout_s = timeout_s
         self._progress = progress or (lambda done, total: None)
         self._read = functools.partial(read_file, root=root, assume_hu=assume_hu)
+        self._comparison = Comparison(index.database)
+        self._next_id = self._comparison.first_new
+        self._known: dict[bytes, Known | None] = {}  # of files that are being read
+        self._records: list[tuple[Entry, Known | None, FileRecord]] = []
         self._seen = 0
         self._done = 0
         self._walked = False
 
     def run(self) -> None:
         """Walk, read and record, then drop what is gone."""
-        self._database.execute("DROP TABLE IF EXISTS temp.walk")
-        self._database.execute(
-            "CREATE TEMP TABLE walk (path BLOB PRIMARY KEY, size, mtime_ns) WITHOUT ROWID"
-        )
         results = isolated_map(
             self._read,
-            self._changed(),
+            self._to_read(),
             workers=self._workers,
             timeout_s=self._timeout_s,
             chunk=_CHUNK,
@@ -168,30 +177,33 @@ class _Scan:
         committed_s = monotonic()
         self._database.execute("BEGIN")
         with contextlib.closing(results):
-            for item, record in results:
-                self._record(item, record)
+            for entry, result in results:
+                self._note(entry, self._known.pop(entry.path), _settled(result))
                 if monotonic() - committed_s > _COMMIT_EVERY_S:
+                    self._store()
                     self._database.execute("COMMIT")
                     self._database.execute("BEGIN")
                     committed_s = monotonic()
-        self._drop_gone()
+        self._store()
+        self._drop(self._comparison.gone())
         self._index.set_meta("seen", self._seen)
         self._database.execute("COMMIT")
         self._progress(self._seen, self._seen)
 
-    def _changed(self) -> Iterator[Item]:
+    def _to_read(self) -> Iterator[Entry]:
         """Yield regular files that are new or changed; settle everything else on the way."""
         entries = walk_tree(self._root, self._own_files())
         while batch := list(itertools.islice(entries, _BATCH)):
             self._seen += len(batch)
-            known = self._known(batch)
-            for entry in batch:
+            changed = self._comparison.changed(batch)
+            self._advance(len(batch) - len(changed))
+            for entry, known in changed:
                 if entry.reason is not None:
-                    self._settle(entry, known)
-                elif not self._is_current(entry, known):
-                    yield entry.path, entry.size, entry.mtime_ns
+                    record = FileRecord("skipped", entry.reason, entry.detail, "[]", None, ())
+                    self._note(entry, known, record)
                 else:
-                    self._advance()
+                    self._known[entry.path] = known
+                    yield entry
         self._walked = True
 
     def _own_files(self) -> frozenset[bytes]:
@@ -199,113 +211,66 @@ class _Scan:
         own = os.path.relpath(os.path.realpath(self._index.path), os.fsdecode(self._root))
         return frozenset(os.fsencode(own) + end for end in (b"", b"-journal", b"-wal", b"-shm"))
 
-    def _known(self, batch: Sequence[Entry]) -> dict[bytes, list[Any]]:
-        self._database.executemany(
-            "INSERT OR REPLACE INTO temp.walk VALUES (?, ?, ?)",
-            [(entry.path, entry.size, entry.mtime_ns) for entry in batch],
-        )
-        marks = ",".join("?" * len(batch))
-        rows = self._database.execute(
-            f"SELECT path, size, mtime_ns, status, reason FROM files WHERE path IN ({marks})",  # noqa: S608  question marks only
-            [entry.path for entry in batch],
-        )
-        return {path: rest for path, *rest in rows}
+    def _note(self, entry: Entry, known: Known | None, record: FileRecord) -> None:
+        self._records.append((entry, known, record))
+        if len(self._records) >= _BATCH:
+            self._store()
+        self._advance(1)
 
-    def _is_current(self, entry: Entry, known: dict[bytes, list[Any]]) -> bool:
-        found = known.get(entry.path)
-        if found is None:
-            return False
-        size, mtime_ns, status, reason = found
-        passing = status == "failed" and reason in _passing_words()
-        return (size, mtime_ns) == (entry.size, entry.mtime_ns) and not passing
-
-    def _settle(self, entry: Entry, known: dict[bytes, list[Any]]) -> None:
-        """Record an entry that is not opened; a folder that cannot be read, for instance."""
-        found = known.get(entry.path)
-        current = (entry.size, entry.mtime_ns, "skipped", entry.reason)
-        if found is None or tuple(found) != current:
-            record = FileRecord("skipped", entry.reason, entry.detail, "[]", None, ())
-            self._store((entry.path, entry.size, entry.mtime_ns), record)
-        self._advance()
-
-    def _record(self, item: Item, record: FileRecord | Failure) -> None:
-        if isinstance(record, Failure):
-            record = FileRecord("failed", record.reason, record.detail, "[]", None, ())
-        self._store(item, record)
-        self._advance()
-
-    def _advance(self) -> None:
-        self._done += 1
-        if self._done % 64 == 0:
+    def _advance(self, n_files: int) -> None:
+        before = self._done
+        self._done += n_files
+        if self._done // 64 > before // 64:
             self._progress(self._done, self._seen if self._walked else None)
 
-    def _store(self, item: Item, record: FileRecord) -> None:
-        """Replace what the index knows about one file; a change in place raises its revision."""
-        path, size, mtime_ns = item
-        database = self._database
-        old = database.execute(
-            "SELECT id, size, mtime_ns, revision FROM files WHERE path = ?", (path,)
-        ).fetchone()
-        revision = 0
-        if old is not None:
-            identity, old_size, old_mtime_ns, revision = old
-            mark_dirty(self._index, [identity])
-            changed = old_mtime_ns != -2 and (old_size, old_mtime_ns) != (size, mtime_ns)
-            revision += changed
-            database.execute("DELETE FROM files WHERE id = ?", (identity,))
-        identity = database.execute(
-            "INSERT INTO files (path, size, mtime_ns, revision, status, reason, detail, warnings, "
-            "series_uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                path,
-                size,
-                mtime_ns,
-                revision,
-                record.status,
-                record.reason,
-                record.detail,
-                record.warnings,
-                record.series_uid,
-            ),
-        ).lastrowid
-        if record.frames:
-            marks = ",".join("?" * (len(record.frames[0]) + 1))
-            database.executemany(
-                f"INSERT INTO frames ({FRAME_COLUMNS}) VALUES ({marks})",  # noqa: S608
-                [(identity, *frame) for frame in record.frames],
-            )
-            database.execute("INSERT OR IGNORE INTO dirty VALUES (?)", (record.series_uid,))
+    def _store(self) -> None:
+        """Replace what the index knows about these files; a change in place raises a revision."""
+        if not self._records:
+            return
+        self._index.set_meta("complete", 0)
+        self._drop([known.identity for _, known, _ in self._records if known is not None])
+        files, frames, dirty = [], [], set()
+        for identity, (entry, known, record) in enumerate(self._records, self._next_id):
+            revision = 0 if known is None else known.revision_of(entry)
+            files.append((identity, *entry[:3], revision, *record[:-1]))
+            if record.frames:
+                frames += [(identity, *frame) for frame in record.frames]
+                dirty.add((record.series_uid,))
+        self._next_id += len(files)
+        self._records.clear()
+        self._database.executemany(_INSERT_FILE, files)
+        self._database.executemany(_INSERT_FRAME, frames)
+        self._database.executemany("INSERT OR IGNORE INTO dirty VALUES (?)", dirty)
 
-    def _drop_gone(self) -> None:
-        """Forget files that the walk did not meet."""
-        gone = [
-            identity
-            for (identity,) in self._database.execute(
-                "SELECT id FROM files WHERE path NOT IN (SELECT path FROM temp.walk)"
-            )
-        ]
-        mark_dirty(self._index, gone)
+    def _drop(self, files: Sequence[int]) -> None:
+        """Forget files, and mark the series that had frames of them."""
+        if not files:
+            return
+        self._index.set_meta("complete", 0)
+        mark_dirty(self._index, files)
         self._database.executemany(
-            "DELETE FROM files WHERE id = ?", ((identity,) for identity in gone)
+            "DELETE FROM files WHERE id = ?", [(identity,) for identity in files]
         )
-        self._database.execute("DROP TABLE temp.walk")
 
 
-@functools.cache
-def _passing_words() -> frozenset[str]:
-    return frozenset(SLICE_REASONS[code] for code in PASSING_REASONS)
+def _settled(result: FileRecord | Failure) -> FileRecord:
+    """Return what became of a file: one that kills or holds up its reader twice is set aside."""
+    if isinstance(result, FileRecord):
+        return result
+    status = "skipped" if result.reason in {KILLED, TIME_OUT} else "failed"
+    return FileRecord(status, result.reason, result.detail, "[]", None, ())
 
 
 def _assemble_all(index: Index, min_slices: int, workers: int, timeout_s: float) -> None:
     """Put every series together again whose files changed, committing in batches."""
     database = index.database
-    database.execute(
-        # A new file may bear the SOPInstanceUID of an image in a series that did not change.
-        "INSERT OR IGNORE INTO dirty SELECT DISTINCT other.series_uid FROM dirty "
-        "JOIN frames AS mine ON mine.series_uid = dirty.series_uid "
-        "JOIN frames AS other ON other.sop_uid = mine.sop_uid"
-    )
     if database.execute("SELECT 1 FROM dirty LIMIT 1").fetchone():
+        database.execute(
+            # A new file may bear the SOPInstanceUID of an image in a series that did not change.
+            "INSERT OR IGNORE INTO dirty SELECT DISTINCT other.series_uid FROM dirty "
+            "CROSS JOIN frames AS mine ON mine.series_uid = dirty.series_uid "
+            "CROSS JOIN frames AS other ON other.sop_uid = mine.sop_uid"
+        )
         compare_repeats(index, workers, timeout_s)
     while batch := database.execute("SELECT series_uid FROM dirty LIMIT 256").fetchall():
         database.execute("BEGIN")

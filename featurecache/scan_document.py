@@ -3,6 +3,7 @@
 import math
 from typing import Any, Protocol
 
+from featurecache.chosen import Chosen
 from featurecache.index import Index
 from featurecache.stacks import Stack
 
@@ -14,7 +15,13 @@ class _Naming(Protocol):
     def patient(self, patient_id: str) -> str: ...
 
 
-def scan_document(index: Index, identifiers: _Naming | None = None) -> dict[str, Any]:
+def scan_document(
+    index: Index,
+    identifiers: _Naming | None = None,
+    chosen: Chosen | None = None,
+    *,
+    with_texts: bool = False,
+) -> dict[str, Any]:
     """Return what a scan found, ready for JSON.
 
     Parameters
@@ -23,14 +30,25 @@ def scan_document(index: Index, identifiers: _Naming | None = None) -> dict[str,
         Open index.
     identifiers : Identifiers, optional
         Turns the user's ids into a store's; without it they are given as they are.
+    chosen : Chosen, optional
+        What a selection leaves out: files of such series count as skipped.
+    with_texts : bool
+        Also give SeriesDescription and ConvolutionKernel, which are free text: for the eyes of the
+        one who writes rules, not for logs.
 
     Returns
     -------
     dict
-        ``schema_version``, ``files`` (seen, used, skipped, failed), ``reasons`` and ``series``;
-        numbers that are unknown are None.
+        ``schema_version``, ``files`` (seen, used, skipped, failed), ``reasons``, ``selection``
+        (its rules) and ``series``; numbers that are unknown are None.
+
+    Raises
+    ------
+    FeatureCacheError
+        The files do not add up.
     """
-    account = index.account()
+    chosen = chosen or Chosen()
+    account = chosen.settle(index.account())
     return {
         "schema_version": SCHEMA_VERSION,
         "files": {
@@ -43,11 +61,15 @@ def scan_document(index: Index, identifiers: _Naming | None = None) -> dict[str,
             {"kind": kind, "reason": reason, "count": count}
             for (kind, reason), count in sorted(account.reasons.items())
         ],
-        "series": [_series(stack, identifiers) for stack in index.stacks(usable_only=False)],
+        "selection": list(chosen.texts),
+        "series": [
+            _series(stack, identifiers, chosen.series.get(stack.key)) | _texts(stack, with_texts)
+            for stack in index.stacks(usable_only=False)
+        ],
     }
 
 
-def _series(stack: Stack, identifiers: _Naming | None) -> dict[str, Any]:
+def _series(stack: Stack, identifiers: _Naming | None, left_out: str | None) -> dict[str, Any]:
     series, patient = stack.key, stack.patient_id
     if identifiers is not None:
         series, patient = identifiers.series(series), identifiers.patient(patient)
@@ -56,7 +78,8 @@ def _series(stack: Stack, identifiers: _Naming | None) -> dict[str, Any]:
         "patient": patient,
         "n_slices": len(stack.slices),
         "usable": stack.usable,
-        "reason": stack.reason,
+        "selected": stack.usable and left_out is None,
+        "reason": stack.reason or left_out,
         "warnings": list(stack.warnings),
         "tilt_deg": _number(stack.tilt_deg),
         "spacing_mm": [_number(stack.row_spacing_mm), _number(stack.column_spacing_mm)],
@@ -67,6 +90,10 @@ def _series(stack: Stack, identifiers: _Naming | None) -> dict[str, Any]:
         "wrapped": stack.wrapped,
         "assume_hu": stack.assume_hu,
     }
+
+
+def _texts(stack: Stack, wanted: bool) -> dict[str, str]:
+    return {"description": stack.description, "kernel": stack.kernel} if wanted else {}
 
 
 def _number(value: float) -> float | None:

@@ -1,10 +1,12 @@
 """What `featurecache init` does: check what was given, write the settings, make the key."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import create_key
 from featurecache.project import FILE_NAME, load_project, write_project
+from featurecache.select import PRESET_RULES, Selection, add_rules
 
 
 def initialise(
@@ -18,6 +20,7 @@ def initialise(
     store: Path | None = None,
     key: Path | None = None,
     keep_ids: bool = False,
+    select: Sequence[str] = (),
     force: bool = False,
 ) -> str:
     """Write ``featurecache.toml`` and, unless identifiers are kept, the key file.
@@ -29,7 +32,7 @@ def initialise(
     source : Path
         Folder of DICOM files.
     preset : {"cq500", "rsna"} or None
-        Sets `labels_format` and `keep_ids` for a public data set.
+        Sets `labels_format`, `select` and `keep_ids` for a public data set.
     labels, slice_labels : Path or None
         Label files.
     labels_format : {"table", "cq500", "rsna"} or None
@@ -38,6 +41,9 @@ def initialise(
         None: the defaults.
     keep_ids : bool
         Keep identifiers in the store as they are.
+    select : sequence of str
+        Rules that say which series are used, see `featurecache.select`; instead of those of the
+        preset, or beside them where they begin with ``+``. None: by preset, else all series.
     force : bool
         Replace the settings that are there. A key is never replaced.
 
@@ -49,8 +55,11 @@ def initialise(
     Raises
     ------
     UsageError
-        `source` or a label file is missing, or the folder has settings already.
+        `source` or a label file is missing, a rule is none, or the folder has settings already.
     """
+    rules = add_rules(PRESET_RULES.get(preset or "", ()), select) if select else None
+    rules = rules or PRESET_RULES.get(preset or "")
+    selection = Selection.parse(rules or ())
     _check(folder, source, labels, slice_labels, force=force)
     path = write_project(
         folder,
@@ -63,8 +72,10 @@ def initialise(
         store=store or folder / "cache.zarr",
         key=key,
         keep_ids=keep_ids or preset is not None,
+        select=list(rules) if rules else None,
     )
-    return "\n".join([f"wrote {path}", *_key_lines(folder), *_next_steps(labels, slice_labels)])
+    lines = [f"wrote {path}", *_key_lines(folder), *_selection_lines(selection, preset)]
+    return "\n".join([*lines, *_next_steps(labels, slice_labels)])
 
 
 def _check(
@@ -95,6 +106,16 @@ def _key_lines(folder: Path) -> list[str]:
             f"wrote {path}: the secret behind the ids of the store; keep it, share it with none"
         ]
     return [f"kept {path}"]
+
+
+def _selection_lines(selection: Selection, preset: str | None) -> list[str]:
+    if selection == Selection():
+        return ["every series is used"] if preset else []
+    return [
+        f"series are used that keep each of these rules (`select` in {FILE_NAME}):",
+        *(f"  {text}" for text in selection.texts),
+        "  `featurecache scan` shows what they leave out; --select all takes everything",
+    ]
 
 
 def _next_steps(labels: Path | None, slice_labels: Path | None) -> list[str]:

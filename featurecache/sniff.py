@@ -24,7 +24,22 @@ _TEXT_BYTES = 512
 
 
 def has_prefix(head: bytes) -> bool:
-    """Say whether the 128-byte preamble and the letters DICM are there (PS3.10 section 7.1)."""
+    """Say whether the 128-byte preamble and the letters DICM are there.
+
+    Parameters
+    ----------
+    head : bytes
+        The first bytes of the file, at least 132 where it has so many.
+
+    Returns
+    -------
+    bool
+        False for a data set without a preamble too.
+
+    References
+    ----------
+    DICOM PS3.10 section 7.1.
+    """
     return head[128:132] == b"DICM"
 
 

@@ -12,6 +12,7 @@ from featurecache import arrays
 from featurecache.arrays import OK, part_name
 from featurecache.errors import StoreIncompleteError, StoreMismatchError, UsageError
 from featurecache.feature_array import FeatureArray
+from featurecache.parts import current_rows, series_tables
 
 _NOT_SHARED = ("first_row", "source")
 _STRICT = "another slice of the series failed (--strict)"
@@ -75,13 +76,8 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
 
     @cached_property
     def series_parts(self) -> list[pd.DataFrame]:
-        """The ``series`` table of every part, with ``row_current``: not superseded later."""
-        tables = [arrays.read_table(self.path, part, "series") for part in self._parts]
-        newer: set[str] = set()
-        for table in reversed(tables):
-            table["row_current"] = ~table["series"].isin(newer)
-            newer.update(table["series"])
-        return tables
+        """The ``series`` table of every part, see `series_tables`."""
+        return series_tables(self.path)
 
     def __getitem__(self, name: str) -> "FeatureSet":
         if name not in self.names:
@@ -237,10 +233,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
 
     @cached_property
     def _current_rows(self) -> list[np.ndarray]:
-        return [
-            np.repeat(table["row_current"].to_numpy(bool), table["n_slices"].to_numpy())
-            for table in self._store.series_parts
-        ]
+        return [current_rows(table) for table in self._store.series_parts]
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int, int]]:
@@ -343,5 +336,5 @@ def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
 
 def _failed_rows(store: FeatureStore, part: int, name: str) -> int:
     table = store.series_parts[part]
-    current = np.repeat(table["row_current"].to_numpy(bool), table["n_slices"].to_numpy())
-    return int(((FeatureArray(store.path, part, name).read_status() > OK) & current).sum())
+    status = FeatureArray(store.path, part, name).read_status()
+    return int(((status > OK) & current_rows(table)).sum())

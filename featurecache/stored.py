@@ -114,6 +114,10 @@ def find_padding(
     wrapped : bool
         Whether the values are wrapped, so that the rescale says nothing yet.
 
+    Returns
+    -------
+    Padding or None
+
     References
     ----------
     DICOM PS3.3 C.7.5.1.1.2.
@@ -148,6 +152,11 @@ def padding_findings(padding: Padding, slope: float, intercept: float) -> list[s
         As found in the cells.
     slope, intercept : float
         To Hounsfield units.
+
+    Returns
+    -------
+    list of str
+        One warning, or none.
     """
     ends = (padding.low * slope + intercept, padding.high * slope + intercept)
     return [_PADDING_IN_RANGE] if max(ends) > AIR_HU and min(ends) <= TOP_HU else []
@@ -157,6 +166,18 @@ def without_padding(cells: np.ndarray, padding: Padding) -> np.ndarray:
     """Return the cells with padding replaced by their least other value.
 
     So padding counts neither as a value outside BitsStored nor as noise.
+
+    Parameters
+    ----------
+    cells : ndarray (H, W) of int
+        The whole container.
+    padding : Padding
+        As found in the cells.
+
+    Returns
+    -------
+    ndarray (H, W)
+        Of the type of `cells`; 0 everywhere if every pixel is padding.
     """
     if padding.mask.all():
         return np.zeros_like(cells)
@@ -178,15 +199,21 @@ def fill_with_air(
     slope, intercept : float
         To Hounsfield units.
 
+    Returns
+    -------
+    ndarray (H, W)
+        Of the type of `narrow`, or int32 where that cannot hold the value for air.
+
     Raises
     ------
     ReadError
-        If the slope is so small that no 32-bit value means air.
+        If the slope is so small that no 32-bit value means air, or a value exceeds 31 bits.
     """
     exact = (AIR_HU - intercept) / slope
     if not abs(exact) < 1 << 31:
         raise ReadError(PIXEL_FORMAT, f"air cannot be stored with slope {slope}")
     air = math.floor(exact) if slope > 0 else math.ceil(exact)
+    stored = narrow(np.where(mask, stored.dtype.type(0), stored))  # padding may need 32 bits
     limits = np.iinfo(stored.dtype)
     if not limits.min <= air <= limits.max:
         stored = stored.astype(np.int32)
@@ -196,6 +223,16 @@ def fill_with_air(
 
 def narrow(stored: np.ndarray) -> np.ndarray:
     """Return the values as int16, uint16 or int32, whichever holds their type exactly.
+
+    Parameters
+    ----------
+    stored : ndarray (H, W) of int or unsigned int
+        8, 16 or 32 bits wide.
+
+    Returns
+    -------
+    ndarray (H, W) of int16, uint16 or int32
+        The same array if it has one of these types already.
 
     Raises
     ------

@@ -1,7 +1,6 @@
 """The series and slices tables of a part: which rows of the flat arrays are what."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,20 +57,24 @@ class PartTables:
     slices: pd.DataFrame
 
 
-def series_source(sources: Iterable[str]) -> str:
-    """Digest of a series: changes when any of its files does.
+def series_source(stack: "Stack", identifiers: Identifiers) -> str:
+    """Digest of a series: changes when any of its files does, or what is made of them.
 
     Parameters
     ----------
-    sources : iterable of str
-        `Slice.source` in slice order.
+    stack : Stack
+        The series with its slices in order.
+    identifiers : Identifiers
+        Its key goes in, so that nobody can test whether a file they hold is in the store.
 
     Returns
     -------
     str
         32 hexadecimal digits.
     """
-    return hashlib.blake2b("\n".join(sources).encode(), digest_size=16).hexdigest()
+    # The two verdicts change Hounsfield units while no file changes.
+    verdicts = f"wrapped {stack.wrapped}, assume HU {stack.assume_hu}"
+    return identifiers.source("\n".join([verdicts, *(slice_.source for slice_ in stack.slices)]))
 
 
 def part_tables(stacks: "Sequence[Stack]", identifiers: Identifiers) -> PartTables:
@@ -108,7 +111,7 @@ def _series_row(stack: "Stack", identifiers: Identifiers, first_row: int) -> dic
         "series_of": identifiers.series(stack.series_uid),
         "study": identifiers.study(stack.study_uid),
         "patient": identifiers.patient(stack.patient_id),
-        "source": series_source(slice_.source for slice_ in stack.slices),
+        "source": series_source(stack, identifiers),
         "first_row": first_row,
         "n_slices": len(stack.slices),
         **{name: getattr(stack, name) for name, kind in SERIES_COLUMNS.items() if "float" in kind},
@@ -120,7 +123,7 @@ def _slice_row(
 ) -> dict[str, object]:
     return {
         "slice": identifiers.slice(slice_.sop_uid, slice_.frame),
-        "source": slice_.source,
+        "source": identifiers.source(slice_.source),
         "series": number,
         "position": position,
         "z_mm": slice_.z_mm,

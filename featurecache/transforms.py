@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from featurecache.framing import Framing
 from featurecache.recipe import HU_RANGE, Recipe
+from featurecache.resample import resample
 
 
 def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
@@ -66,29 +68,119 @@ def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
     return torch.stack(channels, dim=1)
 
 
-def resize(images: Tensor, size: int, zoom: int | None = None) -> Tensor:
-    """Squash images to a square, and enlarge them if asked.
+def resize(images: Tensor, size: int) -> Tensor:
+    """Squash images to a square.
 
     Parameters
     ----------
     images : Tensor (N, C, H, W), float32
         Grey levels.
     size : int
-        First to ``size`` x ``size`` pixels: bilinear, antialiased, aspect ratio not kept.
-    zoom : int, optional
-        Then to ``zoom`` x ``zoom`` pixels: bilinear (DrCT2's attention-proposal network).
+        To ``size`` x ``size`` pixels: bilinear, antialiased, aspect ratio not kept.
 
     Returns
     -------
-    Tensor (N, C, size, size) or (N, C, zoom, zoom), float32
+    Tensor (N, C, size, size), float32
     """
-    images = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    if zoom is not None:
-        images = functional.interpolate(images, size=(zoom, zoom), mode="bilinear")
-    return images
+    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
-def to_input(stored: Tensor, slope: Tensor, intercept: Tensor, recipe: Recipe) -> Tensor:
+def enlarge(images: Tensor, zoom: int) -> Tensor:
+    """Enlarge images (DrCT2's attention-proposal network).
+
+    Parameters
+    ----------
+    images : Tensor (N, C, H, W), float32
+        Grey levels.
+    zoom : int
+        To ``zoom`` x ``zoom`` pixels: bilinear.
+
+    Returns
+    -------
+    Tensor (N, C, zoom, zoom), float32
+    """
+    return functional.interpolate(images, size=(zoom, zoom), mode="bilinear")
+
+
+def make_square(hu: Tensor, fit: str) -> Tensor:
+    """Bring images to the shape that squashing leaves as it is, if that is asked for.
+
+    Parameters
+    ----------
+    hu : Tensor (N, H, W), float32
+        Hounsfield units.
+    fit : {"squash", "pad", "crop"}
+        Leave as they are; add air on both shorter sides; or cut both longer sides. Where the
+        difference is odd, the side of the higher index gets or loses one pixel more.
+
+    Returns
+    -------
+    Tensor (N, H, W), (N, L, L) with the longer side L, or (N, S, S) with the shorter, float32
+
+    Raises
+    ------
+    ValueError
+        The fit is none of the three.
+    """
+    rows, columns = hu.shape[1:]
+    if fit == "squash" or rows == columns:
+        return hu
+    if fit == "pad":
+        more = [(max(rows, columns) - length) for length in (columns, rows)]
+        sides = [part for length in more for part in (length // 2, length - length // 2)]
+        return functional.pad(hu, sides, value=HU_RANGE[0])
+    if fit == "crop":
+        side = min(rows, columns)
+        top, left = (rows - side) // 2, (columns - side) // 2
+        return hu[:, top : top + side, left : left + side]
+    raise ValueError(f"fit must be one of squash, pad, crop. Got {fit!r}.")
+
+
+def to_grey(
+    stored: Tensor, slope: Tensor, intercept: Tensor, windows: Sequence[tuple[float, float]],
+    framing: Framing, spacing_mm: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Stored values to the images that a backbone is shown, before normalisation.
+
+    Parameters
+    ----------
+    stored : Tensor (N, H, W), any integer type
+        Stored values of slices of one size.
+    slope, intercept : Tensor (N,), float64
+        RescaleSlope and RescaleIntercept of each slice.
+    windows : sequence of (level_hu, width_hu)
+        C windows.
+    framing : Framing
+        Size, fit, and field of view.
+    spacing_mm : Tensor (N, 2), float64, on the CPU
+        Row and column spacing of each slice; asked for where the framing is in mm.
+
+    Returns
+    -------
+    Tensor (N, C, size, size), float32
+        In [0, 1]. Beyond the edges of a slice there is air: HU -1024, windowed.
+
+    Raises
+    ------
+    ValueError
+        The framing is in mm and a spacing is not known.
+    """
+    hu = rescale(stored, slope, intercept)
+    if framing.grid is None or framing.spacing_mm is None:
+        images = apply_windows(make_square(hu, framing.fit), windows)
+    else:
+        if spacing_mm is None:
+            raise ValueError("a field of view in mm needs the spacing of the slices")
+        air = apply_windows(hu.new_full((1, 1, 1), HU_RANGE[0]), windows)
+        images = apply_windows(hu, windows)
+        images = resample(images, spacing_mm, framing.spacing_mm, framing.grid, air)
+    return resize(images, framing.size)
+
+
+def to_input(
+    stored: Tensor, slope: Tensor, intercept: Tensor, recipe: Recipe,
+    spacing_mm: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Stored values to what the backbone takes.
 
     Parameters
@@ -98,14 +190,18 @@ def to_input(stored: Tensor, slope: Tensor, intercept: Tensor, recipe: Recipe) -
     slope, intercept : Tensor (N,), float64
         RescaleSlope and RescaleIntercept of each slice.
     recipe : Recipe
-        Windows, size, zoom and normalisation.
+        Windows, framing, zoom and normalisation.
+    spacing_mm : Tensor (N, 2), float64, on the CPU
+        Row and column spacing of each slice; see `to_grey`.
 
     Returns
     -------
     Tensor (N, 3, size, size), float32
     """
-    images = apply_windows(rescale(stored, slope, intercept), recipe.windows)
-    images = resize(images, recipe.size, recipe.zoom).expand(-1, 3, -1, -1)
+    images = to_grey(stored, slope, intercept, recipe.windows, recipe.framing, spacing_mm)
+    if recipe.zoom is not None:
+        images = enlarge(images, recipe.zoom)
+    images = images.expand(-1, 3, -1, -1)
     mean, std = (
         torch.tensor(values, dtype=torch.float32, device=images.device).reshape(1, 3, 1, 1)
         for values in (recipe.mean, recipe.std)

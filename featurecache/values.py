@@ -19,7 +19,20 @@ _CHARACTER_SET = 0x00080005
 
 
 def uid(elements: Elements, tag: int) -> str:
-    """Return a UID without its padding; "" where it is absent or empty."""
+    """Return a UID without its padding.
+
+    Parameters
+    ----------
+    elements : Elements
+        The data set that has the element.
+    tag : int
+        Which element, as 0xGGGGEEEE.
+
+    Returns
+    -------
+    str
+        "" where it is absent or empty; bytes outside ASCII become escapes.
+    """
     raw = elements.raw(tag) or b""
     return raw.strip(b" \x00\t\r\n").decode("ascii", errors="backslashreplace")
 
@@ -35,9 +48,14 @@ def text(elements: Elements, tag: int, character_set: bytes | None = None) -> st
     elements : Elements
         The data set that has the element.
     tag : int
-        Which element.
+        Which element, as 0xGGGGEEEE.
     character_set : bytes, optional
         Value of SpecificCharacterSet, where it stands in an outer data set.
+
+    Returns
+    -------
+    str
+        Of the first 1024 bytes of the value; "" where it is absent or empty.
     """
     raw = (elements.raw(tag) or b"")[:_TEXT_LIMIT].strip(b" \x00\t\r\n")
     if raw.isascii():
@@ -61,6 +79,13 @@ def _decoded(raw: bytes, character_set: bytes) -> str:
 
 def decimals(elements: Elements, tag: int) -> tuple[float, ...] | None:
     """Return the numbers of a DS element (decimal string).
+
+    Parameters
+    ----------
+    elements : Elements
+        The data set that has the element.
+    tag : int
+        Which element, as 0xGGGGEEEE.
 
     Returns
     -------
@@ -86,7 +111,23 @@ def _decimal(part: bytes) -> float:
 
 
 def vector(elements: Elements, tag: int, length: int) -> tuple[float, ...] | None:
-    """Return exactly `length` numbers of a DS element, or None where absent or unreadable."""
+    """Return exactly `length` numbers of a DS element (decimal string).
+
+    Parameters
+    ----------
+    elements : Elements
+        The data set that has the element.
+    tag : int
+        Which element, as 0xGGGGEEEE.
+    length : int
+        How many numbers there must be.
+
+    Returns
+    -------
+    tuple of float or None
+        None where the element is absent or empty, has another number of values, or any value is
+        not a finite decimal number.
+    """
     try:
         values = decimals(elements, tag)
     except ValueError:
@@ -95,7 +136,20 @@ def vector(elements: Elements, tag: int, length: int) -> tuple[float, ...] | Non
 
 
 def integer(elements: Elements, tag: int) -> int | None:
-    """Return the first number of an IS element (integer string), None if absent or unreadable."""
+    """Return the first number of an IS element (integer string).
+
+    Parameters
+    ----------
+    elements : Elements
+        The data set that has the element.
+    tag : int
+        Which element, as 0xGGGGEEEE.
+
+    Returns
+    -------
+    int or None
+        Below 2**53 in magnitude, so exact; None where the element is absent or not such a number.
+    """
     raw = elements.raw(tag)
     if not raw:
         return None
@@ -107,7 +161,20 @@ def integer(elements: Elements, tag: int) -> int | None:
 
 
 def unsigned(elements: Elements, tag: int) -> int | None:
-    """Return the first number of a US or UL element, None where it is absent or cut."""
+    """Return the first number of a US or UL element.
+
+    Parameters
+    ----------
+    elements : Elements
+        The data set that has the element.
+    tag : int
+        Which element, as 0xGGGGEEEE.
+
+    Returns
+    -------
+    int or None
+        None where the element is absent or cut. A value of 4 bytes is read as one UL number.
+    """
     raw = elements.raw(tag)
     if raw is None or len(raw) < 2:
         return None

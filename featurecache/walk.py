@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LINK_INSIDE = "symbolic link: its target is read where it lies"
 LINK_OUTSIDE = "symbolic link out of the root"
@@ -18,8 +18,7 @@ UNREADABLE_FOLDER = "unreadable folder"
 ZARR_STORE = "Zarr store, not DICOM"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of the tree.
 
     Parameters
@@ -59,10 +58,11 @@ def walk_tree(root: bytes, excluded: frozenset[bytes] = frozenset()) -> Iterator
     folders = [b""]
     while folders:
         folder = folders.pop()
+        prefix = folder and folder + b"/"
         try:
             with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118
                 for entry in entries:
-                    path = os.path.join(folder, entry.name)  # noqa: PTH118
+                    path = prefix + entry.name
                     if path in excluded:
                         continue
                     if entry.is_dir(follow_symlinks=False):
@@ -70,23 +70,24 @@ def walk_tree(root: bytes, excluded: frozenset[bytes] = frozenset()) -> Iterator
                             yield Entry(path, -1, -1, ZARR_STORE)
                         else:
                             folders.append(path)
+                        continue
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except OSError as error:
+                        yield Entry(path, -1, -1, None, _words(error))
+                        continue
+                    if stat.S_ISREG(status.st_mode):
+                        yield Entry(path, status.st_size, status.st_mtime_ns)
                     else:
-                        yield _entry(root, path, entry)
+                        reason, detail = _special(root, path, status.st_mode)
+                        yield Entry(path, status.st_size, status.st_mtime_ns, reason, detail)
         except OSError as error:
             yield Entry(folder or b".", -1, -1, UNREADABLE_FOLDER, _words(error))
 
 
-def _entry(root: bytes, path: bytes, entry: "os.DirEntry[bytes]") -> Entry:
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except OSError as error:
-        return Entry(path, -1, -1, None, _words(error))
-    reason, detail = None, ""
-    if stat.S_ISLNK(status.st_mode):
-        reason, detail = _link(root, path)
-    elif not stat.S_ISREG(status.st_mode):
-        reason = f"special file: {_special(status.st_mode)}"
-    return Entry(path, status.st_size, status.st_mtime_ns, reason, detail)
+def _special(root: bytes, path: bytes, mode: int) -> tuple[str, str]:
+    """Return why an entry that is no regular file is not read, and more about it."""
+    return _link(root, path) if stat.S_ISLNK(mode) else (f"special file: {_kind(mode)}", "")
 
 
 def _link(root: bytes, path: bytes) -> tuple[str, str]:
@@ -102,7 +103,7 @@ def _link(root: bytes, path: bytes) -> tuple[str, str]:
     return LINK_INSIDE, ""
 
 
-def _special(mode: int) -> str:
+def _kind(mode: int) -> str:
     kinds = (
         (stat.S_ISFIFO, "pipe"),
         (stat.S_ISSOCK, "socket"),

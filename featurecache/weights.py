@@ -61,7 +61,7 @@ class WeightsSource:
         if kind == "imagenet":
             return cls("imagenet", tag)
         if kind == "random":
-            if not tag.isdecimal():
+            if not (tag.isascii() and tag.isdecimal() and int(tag) < 2**63):
                 raise UsageError(f"--weights {text}: expected random:SEED, e.g. random:0")
             return cls("random", tag)
         if not Path(text).is_file():

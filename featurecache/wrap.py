@@ -16,7 +16,18 @@ _LEAST_SHARE = 0.02
 
 
 def histogram(stored: np.ndarray) -> np.ndarray:
-    """Return counts of the stored values 0 to 4095: int64 (4096,)."""
+    """Count stored values.
+
+    Parameters
+    ----------
+    stored : ndarray (H, W) of int
+        Stored values.
+
+    Returns
+    -------
+    ndarray (4096,) of int64
+        Of the values 0 to 4095; what lies outside counts as the nearer end.
+    """
     return np.bincount(np.clip(stored.ravel(), 0, _MODULUS - 1), minlength=_MODULUS)
 
 
@@ -27,6 +38,12 @@ def has_air_peak(counts: np.ndarray) -> bool:
     ----------
     counts : ndarray (4096,)
         Histograms of several slices, added.
+
+    Returns
+    -------
+    bool
+        True if at least 2 % of the pixels lie at 2900 to 3200 (-1196 to -896 HU if wrapped) and
+        more than twice as many as at 2048 to 2899, where a wrapped series has nothing.
     """
     total = counts.sum()
     air, never = counts[_AIR].sum(), counts[_NEVER].sum()

@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+_CONSTANT = 1e-6  # relative to the mean: less is rounding, not variation
 _JITTER = 0.1  # relative: series of like length meet in changing batches
 
 
@@ -146,7 +147,7 @@ def row_statistics(X: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     mean = sum(matrix.sum(axis=0, dtype=np.float64) for matrix in X) / count
     square = sum(((matrix.astype(np.float64) - mean) ** 2).sum(axis=0) for matrix in X) / count
     scale = np.sqrt(square)
-    scale[scale < 1e-6 * np.maximum(np.abs(mean), 1.0)] = 1.0
+    scale[scale <= np.maximum(_CONSTANT * np.abs(mean), np.finfo(np.float32).tiny)] = 1.0
     return np.asarray(mean, dtype=np.float32), scale.astype(np.float32)
 
 

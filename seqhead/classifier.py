@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from seqhead.arithmetic import flushed_denormals, full_float32
 from seqhead.batches import row_statistics
 from seqhead.config import HeadConfig, TrainConfig
 from seqhead.estimator import (
@@ -156,7 +157,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         X, y = self._checked(X, y)
         training, validation = self._hold_out(X, y, groups, validation)
         K = (y[0] if isinstance(y, list) else y).shape[1]
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), full_float32(), flushed_denormals():
             torch.manual_seed(self.random_state)
             head = SequenceHead(self._head_config(X[0].shape[1], K))
             head.set_statistics(*row_statistics(training[0]))
@@ -187,7 +188,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_matrices(X, self.head_.config.features)
-        scored = probabilities(self.head_, X, choose_device(self.device))
+        with full_float32():
+            scored = probabilities(self.head_, X, choose_device(self.device))
         self.head_.cpu()
         if self.pool == "none":
             return [binary_or_many(rows) for rows in scored]

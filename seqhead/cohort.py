@@ -1,15 +1,16 @@
 """A feature set joined with labels: what a fit learns from."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from featurecache.errors import StoreIncompleteError
 from featurecache.identifiers import Identifiers
 from featurecache.store import FeatureSet, FeatureStore
 from seqhead.errors import FitError, LabelError
+from seqhead.groups import patient_groups
 from seqhead.labels.file import LabelFile
 from seqhead.labels.join import Joined, join_labels
 from seqhead.labels.statistics import any_of
@@ -31,15 +32,18 @@ class LeftOut:
         Series of which no slice has features.
     partial_series : list of str
         Series that are used although some of their slices have no features.
+    unlabelled_slices : int
+        At level slice: slices of the series in use without any known label.
     """
 
     unmatched_labels: list[str]
     unlabelled_series: list[str]
     empty_series: list[str]
     partial_series: list[str]
+    unlabelled_slices: int = 0
 
-    def document(self) -> dict[str, list[str]]:
-        """The lists as JSON values."""
+    def document(self) -> dict[str, list[str] | int]:
+        """The fields as JSON values."""
         return asdict(self)
 
 
@@ -56,8 +60,8 @@ class Cohort:
     level : str
         ``"series"`` or ``"slice"``.
     series : DataFrame
-        B rows of ``FeatureSet.series`` with ``user_patient`` and ``user_series`` (``""`` where
-        the label file does not say).
+        B rows of ``FeatureSet.series`` with ``group`` (see `patient_groups`), ``user_patient``
+        and ``user_series`` (``""`` where the label file does not say).
     slices : DataFrame
         N rows of ``FeatureSet.slices`` with ``user_slice``; series by series in the order of
         `series`.
@@ -65,8 +69,13 @@ class Cohort:
         Features.
     y : float32 array (B, K), or list of B float32 arrays (n, K) at level slice
         Labels; NaN is unknown.
+    series_y : float32 array (B, K)
+        Labels of series. At level slice, a series has what any of its planned slices has, those
+        that failed to decode included.
     left_out : LeftOut
         What is not used, and why.
+    notes : tuple of str
+        What was decided in joining the labels.
     """
 
     features: str
@@ -76,12 +85,9 @@ class Cohort:
     slices: pd.DataFrame
     X: list[np.ndarray]
     y: np.ndarray | list[np.ndarray]
+    series_y: np.ndarray
     left_out: LeftOut
-
-    @property
-    def series_y(self) -> np.ndarray:
-        """Labels of series (B, K): at level slice, a series has what any of its slices has."""
-        return series_labels(self.y)
+    notes: tuple[str, ...]
 
     @property
     def flat_y(self) -> np.ndarray:
@@ -89,9 +95,9 @@ class Cohort:
         return self.y if isinstance(self.y, np.ndarray) else np.concatenate(self.y)
 
     @property
-    def patients(self) -> np.ndarray:
-        """Store id of each series' patient (B,)."""
-        return self.series["patient"].to_numpy(dtype=object)
+    def groups(self) -> np.ndarray:
+        """Patient of each series (B,), whatever its spellings: see `patient_groups`."""
+        return self.series["group"].to_numpy(dtype=object)
 
     def take(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | list[np.ndarray]]:
         """Features and labels of some series.
@@ -110,24 +116,6 @@ class Cohort:
         if isinstance(self.y, np.ndarray):
             return X, self.y[places]
         return X, [self.y[k] for k in places]
-
-
-def series_labels(y: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    """Labels of series, whatever the level.
-
-    Parameters
-    ----------
-    y : float array (B, K), or list of B arrays (n, K)
-        Labels of series, or of their slices.
-
-    Returns
-    -------
-    float32 array (B, K)
-    """
-    if isinstance(y, np.ndarray):
-        return y
-    owner = np.repeat(np.arange(len(y)), [len(rows) for rows in y])
-    return any_of(np.concatenate(list(y)), owner, np.arange(len(y)))
 
 
 def choose_features(store: FeatureStore, name: str | None) -> str:
@@ -202,6 +190,7 @@ def load_cohort(
     if level is None:
         level = "slice" if labels.level == "slice" else "series"
     source = _source(labels, slice_labels, level)
+    files = [labels] if slice_labels is None else [labels, slice_labels]
     planned = planned_slices(features)
     joined = join_labels(source, identifiers, table, planned)
     per_series = _per_series(joined, table, planned)  # (B, K), also of slices that failed
@@ -218,8 +207,11 @@ def load_cohort(
         y = _split(joined.values[ordered], X)
     return Cohort(
         features=features.name, names=joined.names, level=level,
-        series=_with_user_ids(table, joined)[known & has_rows],
+        series=_with_user_ids(table, joined, planned).assign(
+            group=patient_groups(table, planned, files, identifiers)
+        )[known & has_rows],
         slices=_slices_with_user_ids(rows, joined, ordered), X=X, y=y,
+        series_y=per_series[known & has_rows], notes=joined.notes,
         left_out=LeftOut(
             unmatched_labels=joined.unmatched_labels,
             unlabelled_series=table.index[~known & has_rows].tolist(),
@@ -227,8 +219,42 @@ def load_cohort(
             partial_series=chosen[
                 (table["n_ok"] < table["n_slices"]).loc[chosen].to_numpy()
             ].tolist(),
+            unlabelled_slices=int(np.isnan(joined.values[ordered]).all(axis=1).sum())
+            if level == "slice" else 0,
         ),
     )  # fmt: skip
+
+
+def first_complete_features(store: FeatureStore) -> str:
+    """Name of any feature set that is complete: what labels are joined with is in each.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The store.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FitError
+        There is none.
+    StoreIncompleteError
+        None of them is complete.
+    """
+    incomplete = None
+    for name in store.names:
+        try:
+            store[name]
+        except StoreIncompleteError as error:
+            incomplete = incomplete or error
+        else:
+            return name
+    if incomplete is not None:
+        raise incomplete
+    return choose_features(store, None)
 
 
 def planned_slices(features: FeatureSet) -> pd.DataFrame:
@@ -295,11 +321,16 @@ def _split(values: np.ndarray, X: list[np.ndarray]) -> list[np.ndarray]:
     return np.split(values, np.cumsum([len(matrix) for matrix in X])[:-1])
 
 
-def _with_user_ids(series: pd.DataFrame, joined: Joined) -> pd.DataFrame:
-    known = joined.user_ids if joined.level != "slice" else pd.DataFrame()
+def _with_user_ids(series: pd.DataFrame, joined: Joined, planned: pd.DataFrame) -> pd.DataFrame:
+    known = joined.user_ids
+    if joined.level == "slice":  # the first slice that says so speaks for its series
+        known = known.replace("", np.nan).groupby(planned["series"].to_numpy()).first()
+        known = known.reindex(series.index).fillna("")
     return series.assign(
-        user_patient=known.get("patient", pd.Series("", range(len(series)))).to_numpy(),
-        user_series=known.get("series", pd.Series("", range(len(series)))).to_numpy(),
+        **{
+            f"user_{level}": known[level].to_numpy() if level in known else ""
+            for level in ("patient", "series")
+        }
     )
 
 

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from seqhead.errors import RunError
 from seqhead.splits import DEFAULT_FRACTIONS
 
+MAX_SEED = 2**32 - 2
+"""Largest seed: the split uses the one after it too, and scikit-learn takes 32 bits."""
+
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration file is smaller than this."""
 
@@ -98,7 +101,7 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(16, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
     patience: int = Field(10, gt=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
 class FeaturesConfig(BaseModel):
@@ -130,7 +133,7 @@ class SplitConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
 class SvmConfig(BaseModel):
@@ -142,7 +145,7 @@ class SvmConfig(BaseModel):
     pool: str = "mean+max"
     C: float = Field(default=1.0, gt=0)
     folds: int = Field(default=5, gt=1)
-    random_state: int = 0
+    random_state: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
 class RunConfig(BaseModel):
@@ -163,12 +166,12 @@ class RunConfig(BaseModel):
 
     @property
     def model(self) -> str:
-        """Short name of the model, e.g. ``"gru"`` or ``"svm"``."""
+        """Short name of the model, e.g. ``"bigru"``, ``"none-max"`` or ``"svm"``."""
         if self.head is None:
             return "svm"
-        return ("bi" if self.head.bidirectional else "") + (
-            self.head.rnn if self.head.rnn != "none" else self.head.pool
-        )
+        if self.head.rnn == "none":
+            return f"none-{self.head.pool}"
+        return f"{'bi' if self.head.bidirectional else ''}{self.head.rnn}"
 
 
 def read_config(path: Path) -> RunConfig:

@@ -61,7 +61,7 @@ def check_labels(y: Any, n: int) -> np.ndarray:
     FitError
         Another shape, or another value.
     """
-    values = _as_matrix(y, n)
+    values = label_matrix(y, n)
     if np.isnan(values).all():
         raise FitError("every label is unknown")
     return values
@@ -88,7 +88,7 @@ def check_slice_labels(y: Sequence[Any], X: Sequence[np.ndarray]) -> list[np.nda
     """
     if len(y) != len(X):
         raise FitError(f"{len(y)} label arrays for {len(X)} series")
-    labels = [_as_matrix(rows, len(matrix)) for rows, matrix in zip(y, X, strict=True)]
+    labels = [label_matrix(rows, len(matrix)) for rows, matrix in zip(y, X, strict=True)]
     if all(np.isnan(rows).all() for rows in labels):
         raise FitError("every label is unknown")
     return labels
@@ -145,7 +145,25 @@ def classes_of(K: int) -> Any:
     return np.array([0, 1]) if K == 1 else [np.array([0, 1]) for _ in range(K)]
 
 
-def _as_matrix(y: Any, n: int) -> np.ndarray:
+def label_matrix(y: Any, n: int) -> np.ndarray:
+    """Give labels as a matrix, whether or not any is known.
+
+    Parameters
+    ----------
+    y : array-like (n,) or (n, K)
+        1, 0 or NaN (unknown).
+    n : int
+        Rows.
+
+    Returns
+    -------
+    float32 array (n, K)
+
+    Raises
+    ------
+    FitError
+        Another shape, or another value.
+    """
     values = np.asarray(y, dtype=np.float32)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or len(values) != n:

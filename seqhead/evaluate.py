@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from seqhead.baselines import SERIES_FEATURES, SLICE_FEATURES
-from seqhead.errors import FitError
+from seqhead.errors import FitError, RunError
 from seqhead.metrics import (
     choose_threshold,
+    has_both_classes,
     label_metrics,
     macro_metrics,
     micro_metrics,
@@ -86,27 +87,33 @@ def evaluate_run(run: Run, level: str | None = None, *, seed: int = 0) -> Evalua
     FitError
         The run is coarser than the level.
     """
-    split_of = dict(zip(run.folds["series"], run.folds["split"], strict=True))
-    _check_same_split(run.predictions, split_of, run.path.name)
-    return evaluate_predictions(
-        run.predictions, run.config.labels, level or run.config.level, seed=seed
-    )
+    level = level or run.config.level
+    _check_same_split(run.predictions, run.folds, run.path.name)
+    series = run.series if run.config.level == "slice" and level != "slice" else None
+    return evaluate_predictions(run.predictions, run.config.labels, level, series=series, seed=seed)
 
 
 def evaluate_predictions(
-    predictions: pd.DataFrame, names: tuple[str, ...], level: str, *, seed: int = 0
+    predictions: pd.DataFrame,
+    names: tuple[str, ...],
+    level: str,
+    *,
+    series: pd.DataFrame | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Score predictions of the test split with thresholds of the validation split.
 
     Parameters
     ----------
     predictions : DataFrame
-        As ``predictions.csv``: ``split``, ``series``, ``patient``, ``y:NAME``, ``p:NAME``,
+        As ``predictions.csv``: ``split``, ``series``, ``group``, ``y:NAME``, ``p:NAME``,
         ``baseline:NAME``.
     names : tuple of str
         Names of the K labels.
     level : str
         ``"slice"``, ``"series"`` or ``"patient"``.
+    series : DataFrame or None
+        ``series.csv`` of a slice run, for the levels above slices.
     seed : int
         Of the bootstrap.
 
@@ -118,18 +125,21 @@ def evaluate_predictions(
     ------
     FitError
         The predictions are coarser than the level, or there are no test rows.
+    RunError
+        `series` lacks a series.
     """
     parts = {str(name): rows for name, rows in predictions.groupby("split")}
     if "test" not in parts:
         raise FitError("no test patients: every patient is in training or validation")
-    test = scores_at(parts["test"], names, level)
-    validation = scores_at(parts.get("validation", parts["test"].iloc[:0]), names, level)
+    test, validation = (
+        scores_at(parts.get(name, parts["test"].iloc[:0]), names, level, series)
+        for name in ("test", "validation")
+    )
     bootstrap = PatientBootstrap.of(test.patients, seed=seed)
     model, model_auc = _metrics_of(test, test.probability, validation, "probability", bootstrap)
     baseline, baseline_auc = _metrics_of(test, test.baseline, validation, "baseline", bootstrap)
     _add_differences(model, baseline, model_auc - baseline_auc, bootstrap)
-    known = SLICE_FEATURES if "slice" in predictions else SERIES_FEATURES
-    baseline["features"] = list(known)
+    baseline["features"] = list(SLICE_FEATURES if level == "slice" else SERIES_FEATURES)
     return Evaluation(
         level=level, n=len(test), patients=len(np.unique(test.patients)),
         series=int(parts["test"]["series"].nunique()), model=model, baseline=baseline,
@@ -166,7 +176,8 @@ def _metrics_of(
     for k, name in enumerate(test.names):
         metrics = label_metrics(test.y[:, k], values[:, k], thresholds[k])
         interval = bootstrap.interval(resampled[k]) if bootstrap.supports(test.y[:, k]) else None
-        labels[name] = {**metrics, "auc_ci": interval}
+        chosen = has_both_classes(validation.y[:, k])
+        labels[name] = {**metrics, "threshold_chosen": chosen, "auc_ci": interval}
     macro = {**macro_metrics(labels), "auc_ci": bootstrap.interval(_mean_defined(resampled))}
     return {
         "labels": labels,
@@ -204,12 +215,16 @@ def _minus(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def _check_same_split(predictions: pd.DataFrame, split_of: dict[str, str], run: str) -> None:
-    said = predictions["series"].map(split_of)
-    wrong = predictions[said != predictions["split"]]
+def _check_same_split(predictions: pd.DataFrame, folds: pd.DataFrame, run: str) -> None:
+    """Both files must have the same series in the same splits, and every row of each series."""
+    keys = ["series", "split", "group"]
+    found = predictions.groupby(keys).size().rename("found").reset_index()
+    both = folds[[*keys, "rows"]].merge(found, how="outer", on=keys).fillna({"rows": 0, "found": 0})
+    wrong = both[both["rows"] != both["found"]]
     if len(wrong):
         row = wrong.iloc[0]
-        raise FitError(
-            f"{run}: predictions.csv has series {row['series']} in {row['split']}, folds.csv in "
-            f"{split_of.get(row['series'], 'no split')}. The run folder was changed; fit again"
+        raise RunError(
+            f"{run}: series {row['series']} ({row['split']}) has {row['found']:.0f} row(s) in "
+            f"predictions.csv and should have {row['rows']:.0f} by folds.csv ({len(wrong)} such "
+            "series). The run folder was changed; fit again"
         )

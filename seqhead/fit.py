@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 
 from featurecache.store import FeatureSet
-from seqhead.baselines import PositionBaseline
+from seqhead.baselines import PositionBaseline, series_features
 from seqhead.classifier import SequenceClassifier
 from seqhead.cohort import Cohort
 from seqhead.config import FeaturesConfig, RunConfig, SplitConfig, SvmConfig
 from seqhead.evaluate import evaluate_predictions, thresholds_of
 from seqhead.metrics import label_metrics, macro_metrics
 from seqhead.options import FitOptions, make_estimator
-from seqhead.predictions import baseline_table, fold_table, prediction_table
-from seqhead.run import Run, RunDraft, next_run_path, refuse_existing, write_run
+from seqhead.predictions import baseline_table, fold_table, prediction_table, series_table
+from seqhead.run import Run
+from seqhead.run_folder import RunDraft, RunFolder, run_folder
 from seqhead.scores import Scores, scores_from
 from seqhead.sources import Sources, open_sources
 from seqhead.splits import SPLITS, check_disjoint, split_patients
 from seqhead.svm import PooledSVC
 from seqhead.train import History, Progress
+from seqhead.words import plural
 
 Estimator = SequenceClassifier | PooledSVC
 
@@ -38,7 +40,7 @@ class FitReport:
     history : History
         Epochs; empty for an SVM.
     validation : dict
-        ``labels`` and ``macro`` metrics of the validation patients.
+        ``patients`` (how many), ``labels`` and ``macro`` metrics of the validation patients.
     notes : list of str
         What a user should know of the data.
     """
@@ -48,6 +50,11 @@ class FitReport:
     history: History
     validation: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """3 if series had to be left out because none of their slices has features, else 0."""
+        return 3 if self.cohort.left_out.empty_series else 0
 
     def document(self) -> dict[str, Any]:
         """The document of ``seqhead fit --json``."""
@@ -60,7 +67,7 @@ class FitReport:
             "model": config.model,
             "labels": list(config.labels),
             "series": {s: int((folds["split"] == s).sum()) for s in SPLITS},
-            "patients": {s: folds["patient"][folds["split"] == s].nunique() for s in SPLITS},
+            "patients": {s: folds["group"][folds["split"] == s].nunique() for s in SPLITS},
             "epochs": len(self.history.epochs),
             "best_epoch": self.history.best_epoch,
             "validation": self.validation,
@@ -105,32 +112,45 @@ def fit(
     StoreError
         The store is incomplete, damaged, or of another key.
     """
-    if out is not None:
-        refuse_existing(out)
+    project = project or Path()
+    with run_folder(out, project / "runs") as folder:
+        return _fit_into(folder, sources, options, project, progress)
+
+
+def _fit_into(
+    folder: RunFolder,
+    sources: Sources,
+    options: FitOptions,
+    project: Path,
+    progress: Progress | None,
+) -> FitReport:
     opened = open_sources(sources, options.features)
     cohort = opened.cohort(options.level)
     model = make_estimator(options, cohort.level)
-    split = split_patients(cohort.patients, cohort.series_y, seed=options.seed)
+    split = split_patients(cohort.groups, cohort.series_y, seed=options.seed)
     folds = fold_table(cohort, split)
     check_disjoint(folds)
     history = _fit_model(model, cohort, split, progress)
-    baseline = _fit_baseline(cohort, split)
-    predictions = prediction_table(cohort, split, model.predict_proba(cohort.X), baseline)
+    baselines = _fit_baselines(cohort, split)
+    scored = model.predict_proba(cohort.X)
+    predictions = prediction_table(cohort, split, scored, baselines[cohort.level])
     validation = scores_from(predictions[predictions["split"] == "validation"], cohort.names)
     config = RunConfig(
         level=cohort.level,
         labels=cohort.names,
         thresholds=thresholds_of(validation),
         features=describe_features(opened.features),
-        sources=sources.relative_to(project or Path()),
+        sources=sources.relative_to(project),
         split=SplitConfig(seed=options.seed),
         **_model_config(model),
     )
     metrics = evaluate_predictions(predictions, cohort.names, cohort.level).document()
-    out = out or next_run_path((project or Path()) / "runs", f"{cohort.features}-{config.model}")
-    draft = RunDraft(config, model.state(), baseline, folds, predictions, history.epochs, metrics)
-    run = write_run(out, draft)
-    notes = [*opened.labels.notes, *_notes(cohort, split)]
+    series = series_table(cohort, baselines["series"]) if cohort.level == "slice" else None
+    draft = RunDraft(
+        config, model.state(), baselines, folds, predictions, series, history.epochs, metrics
+    )
+    run = folder.publish(draft, f"{cohort.features}-{config.model}")
+    notes = [*opened.labels.notes, *cohort.notes, *_notes(cohort, split)]
     return FitReport(run, cohort, history, _validation_metrics(validation, config), notes)
 
 
@@ -160,17 +180,24 @@ def _fit_model(
 ) -> History:
     training = cohort.take(split == "train")
     if isinstance(model, PooledSVC):
-        model.fit(*training, groups=cohort.patients[split == "train"])
+        model.fit(*training, groups=cohort.groups[split == "train"])
         return History()
     validation = cohort.take(split == "validation")
     model.fit(*training, validation=validation, progress=progress)
     return model.history_
 
 
-def _fit_baseline(cohort: Cohort, split: np.ndarray) -> PositionBaseline:
-    table, owner = baseline_table(cohort)
-    rows = (split == "train")[owner]
-    return PositionBaseline.fit(table[rows], cohort.flat_y[rows], cohort.names)
+def _fit_baselines(cohort: Cohort, split: np.ndarray) -> dict[str, PositionBaseline]:
+    """The baseline of series, and at level slice that of slices too."""
+    train = split == "train"
+    of_series = series_features(cohort.series)[train]
+    baselines = {"series": PositionBaseline.fit(of_series, cohort.series_y[train], cohort.names)}
+    if cohort.level == "slice":
+        table, owner = baseline_table(cohort)
+        rows = train[owner]
+        fitted = PositionBaseline.fit(table[rows], cohort.flat_y[rows], cohort.names)
+        baselines["slice"] = fitted
+    return baselines
 
 
 def _model_config(model: Estimator) -> dict[str, Any]:
@@ -184,20 +211,30 @@ def _validation_metrics(scores: Scores, config: RunConfig) -> dict[str, Any]:
         name: label_metrics(scores.y[:, k], scores.probability[:, k], config.thresholds[k])
         for k, name in enumerate(config.labels)
     }
-    return {"labels": labels, "macro": macro_metrics(labels)}
+    patients = len(np.unique(scores.patients))
+    return {"patients": patients, "labels": labels, "macro": macro_metrics(labels)}
 
 
 def _notes(cohort: Cohort, split: np.ndarray) -> list[str]:
-    """Labels of which a split has one class only."""
-    y, notes = cohort.series_y, []
+    """What the patients of a split, or a whole label, lack."""
+    unlabelled = cohort.left_out.unlabelled_slices
+    notes = [f"{plural(unlabelled, 'slice')} without a known label, not learnt from"] * (
+        unlabelled > 0
+    )
+    known = ~np.isnan(cohort.series_y)
+    notes += [
+        f"no known {name} in any series"
+        for k, name in enumerate(cohort.names)
+        if not known[:, k].any()
+    ]
     for name in SPLITS:
-        part = y[split == name]
+        part = cohort.series_y[split == name]
         for answer, word in ((1, "positive"), (0, "negative")):
             missing = [
                 label
                 for k, label in enumerate(cohort.names)
-                if not (part[:, k] == answer).any()
-            ]  # fmt: skip
+                if known[:, k].any() and not (part[:, k] == answer).any()
+            ]
             if missing:
                 notes.append(f"no {word} {name} series for {', '.join(missing)}")
     return notes

@@ -45,7 +45,7 @@ def choose_threshold(y: np.ndarray, probability: np.ndarray) -> float:
     """
     known = ~np.isnan(y)
     y, probability = y[known], probability[known]
-    if len(np.unique(y)) < 2:
+    if not has_both_classes(y):
         return 0.5
     scores = np.unique(probability)
     cuts = np.concatenate([[scores[0]], (scores[1:] + scores[:-1]) / 2])
@@ -53,6 +53,21 @@ def choose_threshold(y: np.ndarray, probability: np.ndarray) -> float:
     sensitivity = 1 - np.searchsorted(positive, cuts) / len(positive)
     specificity = np.searchsorted(negative, cuts) / len(negative)
     return float(cuts[np.argmax(sensitivity + specificity)])
+
+
+def has_both_classes(y: np.ndarray) -> bool:
+    """Tell whether a label has known positives and known negatives.
+
+    Parameters
+    ----------
+    y : float array (n,)
+        1, 0, or NaN for unknown.
+
+    Returns
+    -------
+    bool
+    """
+    return bool((y == 1).any() and (y == 0).any())
 
 
 def label_metrics(y: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, Any]:

@@ -5,8 +5,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seqhead.classifier import SequenceClassifier
+from seqhead.config import MAX_SEED
 from seqhead.errors import FitError
 from seqhead.svm import PooledSVC
+
+_OF_SEQUENCE = {
+    "rnn", "hidden", "layers", "bidirectional", "pool", "dropout", "loss", "epochs", "batch_size",
+    "learning_rate", "patience",
+}  # fmt: skip
 
 
 class FitOptions(BaseModel):
@@ -49,7 +55,7 @@ class FitOptions(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     patience: int = Field(10, gt=0)
     svm_input: Literal["pooled", "padded"] = "pooled"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     device: str = "auto"
 
 
@@ -59,7 +65,7 @@ def parse_fit_options(**given: Any) -> FitOptions:
     Parameters
     ----------
     **given
-        Fields of `FitOptions`; None is the default.
+        Fields of `FitOptions` that a user chose; None is the default.
 
     Returns
     -------
@@ -68,7 +74,7 @@ def parse_fit_options(**given: Any) -> FitOptions:
     Raises
     ------
     FitError
-        A value is out of range, or two options contradict each other.
+        A value is out of range, two options contradict each other, or one has no effect.
     """
     try:
         options = FitOptions(**{k: v for k, v in given.items() if v is not None})
@@ -78,7 +84,24 @@ def parse_fit_options(**given: Any) -> FitOptions:
         raise FitError(f"--{name}: {first['msg']}, got {first['input']!r}") from None
     if options.bidirectional and options.rnn == "none":
         raise FitError("--bidirectional needs an RNN: use it with --rnn gru or --rnn lstm")
+    _refuse_idle(options)
     return options
+
+
+def _refuse_idle(options: FitOptions) -> None:
+    """An option that was given and does nothing is a misunderstanding."""
+    idle: set[str] = set()
+    if options.head == "svm":
+        idle, because = _OF_SEQUENCE, "it is an option of --head sequence"
+        if options.device not in ("auto", "cpu"):
+            idle, because = {"device"}, "an SVM is fitted on the CPU"
+    elif "svm_input" in options.model_fields_set:
+        idle, because = {"svm_input"}, "it is an option of --head svm"
+    elif options.rnn == "none":
+        idle, because = {"hidden", "layers"}, "it is an option of recurrent layers"
+    given = [name for name in FitOptions.model_fields if name in idle & options.model_fields_set]
+    if given:
+        raise FitError(f"--{given[0].replace('_', '-')} has no effect: {because}. Leave it out")
 
 
 def make_estimator(options: FitOptions, level: str) -> SequenceClassifier | PooledSVC:

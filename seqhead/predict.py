@@ -23,12 +23,15 @@ class Predictions:
         probability of each label under its name.
     empty_series : list of str
         Series that have no features and so no prediction.
+    partial_series : list of str
+        Series that are predicted without their failed slices.
     notes : list of str
         What was crossed, e.g. another precision.
     """
 
     table: pd.DataFrame
     empty_series: list[str]
+    partial_series: list[str]
     notes: list[str]
 
 
@@ -84,7 +87,13 @@ def predict_store(
         scored = np.concatenate(scored)
     scored = scored[:, 1:] if len(names) == 1 else scored
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
-    return Predictions(table, chosen.series.index[chosen.series["n_ok"] == 0].tolist(), notes)
+    n_ok, planned = chosen.series["n_ok"], chosen.series["n_slices"]
+    return Predictions(
+        table,
+        empty_series=chosen.series.index[n_ok == 0].tolist(),
+        partial_series=chosen.series.index[(n_ok > 0) & (n_ok < planned)].tolist(),
+        notes=notes,
+    )
 
 
 def check_fingerprint(

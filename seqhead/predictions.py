@@ -22,9 +22,36 @@ def fold_table(cohort: Cohort, split: np.ndarray) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``series``, ``patient`` (store ids), ``user_series``, ``user_patient``, ``split``.
+        ``series``, ``patient``, ``study`` (store ids), ``group`` (see `seqhead.groups`),
+        ``user_series``, ``user_patient``, ``split``, and ``rows``: how many rows of
+        ``predictions.csv`` are of the series.
     """
-    return _series_ids(cohort).assign(split=split)
+    rows = [len(matrix) if cohort.level == "slice" else 1 for matrix in cohort.X]
+    study = cohort.series["study"].to_numpy()
+    return _series_ids(cohort).assign(study=study, split=split, rows=rows)
+
+
+def series_table(cohort: Cohort, baseline: PositionBaseline) -> pd.DataFrame:
+    """``series.csv`` of a slice run: what its coarser levels are judged on.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        B series of K labels.
+    baseline : PositionBaseline
+        The baseline of series.
+
+    Returns
+    -------
+    DataFrame
+        ``series``, and ``y:NAME`` (of all planned slices) and ``baseline:NAME`` for each label.
+    """
+    values = {
+        "y": cohort.series_y,
+        "baseline": baseline.predict_proba(series_features(cohort.series)),
+    }
+    ids = pd.DataFrame({"series": cohort.series.index.to_numpy()})
+    return pd.concat([ids, _columns(values, cohort.names)], axis=1)
 
 
 def baseline_table(cohort: Cohort) -> tuple[pd.DataFrame, np.ndarray]:
@@ -82,12 +109,17 @@ def prediction_table(
         "p": probability[:, 1:] if K == 1 else probability,
         "baseline": baseline.predict_proba(table),
     }
-    columns = {
-        f"{kind}:{name}": array[:, k].astype(np.float64)  # written so that it reads back exactly
-        for kind, array in values.items()
-        for k, name in enumerate(cohort.names)
-    }
-    return pd.concat([ids, pd.DataFrame(columns)], axis=1)
+    return pd.concat([ids, _columns(values, cohort.names)], axis=1)
+
+
+def _columns(values: dict[str, np.ndarray], names: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            f"{kind}:{name}": array[:, k].astype(np.float64)  # so that it reads back exactly
+            for kind, array in values.items()
+            for k, name in enumerate(names)
+        }
+    )
 
 
 def _series_ids(cohort: Cohort) -> pd.DataFrame:
@@ -96,6 +128,7 @@ def _series_ids(cohort: Cohort) -> pd.DataFrame:
         {
             "series": series.index.to_numpy(),
             "patient": series["patient"].to_numpy(),
+            "group": series["group"].to_numpy(),
             "user_series": series["user_series"].to_numpy(),
             "user_patient": series["user_patient"].to_numpy(),
         }

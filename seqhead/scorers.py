@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from seqhead.estimator import check_labels
+from seqhead.estimator import label_matrix
 
 __all__ = ["average_precision", "neg_log_loss", "roc_auc"]
 
@@ -74,7 +74,7 @@ def _mean(metric: Callable[..., float], estimator: Any, X: Sequence[np.ndarray],
     if isinstance(scored, list):  # slices of each series
         scored = np.concatenate(scored)
         y = np.concatenate([np.asarray(rows, dtype=np.float32) for rows in y])
-    labels = check_labels(y, len(scored))
+    labels = label_matrix(y, len(scored))
     scored = scored[:, 1:] if labels.shape[1] == 1 else scored
     values = [
         metric(truth[~np.isnan(truth)], score[~np.isnan(truth)])

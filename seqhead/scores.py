@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from seqhead.errors import FitError
+from seqhead.errors import FitError, RunError
 from seqhead.labels.statistics import any_of
 
 EVALUATION_LEVELS = ("slice", "series", "patient")
@@ -28,7 +28,7 @@ class Scores:
     baseline : float array (n, K)
         The position-and-length baseline's.
     patients : array of str (n,)
-        Patient of each row.
+        Patient of each row, whatever its spellings (``group``, see `seqhead.groups`).
     """
 
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ def scores_from(predictions: pd.DataFrame, names: Sequence[str]) -> Scores:
     Parameters
     ----------
     predictions : DataFrame
-        Columns ``patient``, ``y:NAME``, ``p:NAME`` and ``baseline:NAME``.
+        Columns ``group``, ``y:NAME``, ``p:NAME`` and ``baseline:NAME``.
     names : sequence of str
         Names of the K labels.
 
@@ -59,15 +59,21 @@ def scores_from(predictions: pd.DataFrame, names: Sequence[str]) -> Scores:
         predictions[[f"{kind}:{name}" for name in names]].to_numpy(np.float64)
         for kind in ("y", "p", "baseline")
     )
-    patients = predictions["patient"].to_numpy(dtype=object)
+    patients = predictions["group"].to_numpy(dtype=object)
     return Scores(tuple(names), y, probability, baseline, patients)
 
 
-def scores_at(predictions: pd.DataFrame, names: Sequence[str], level: str) -> Scores:
+def scores_at(
+    predictions: pd.DataFrame,
+    names: Sequence[str],
+    level: str,
+    series: pd.DataFrame | None = None,
+) -> Scores:
     """Predictions at a level that is coarser than, or the same as, the one they were made at.
 
-    A series has what any of its slices has, and the probability of its most suspicious slice.
-    A patient has what any of its series has, and the mean probability of its series.
+    A series has what any of its planned slices has, and the probability of its most suspicious
+    slice; the baseline beside it is the one of series. A patient has what any of its series has,
+    and the mean probability of its series.
 
     Parameters
     ----------
@@ -77,6 +83,8 @@ def scores_at(predictions: pd.DataFrame, names: Sequence[str], level: str) -> Sc
         Names of the K labels.
     level : str
         ``"slice"``, ``"series"`` or ``"patient"``.
+    series : DataFrame or None
+        ``series.csv`` of a slice run; needed where its slices are put together.
 
     Returns
     -------
@@ -86,6 +94,8 @@ def scores_at(predictions: pd.DataFrame, names: Sequence[str], level: str) -> Sc
     ------
     FitError
         The predictions are coarser than the level.
+    RunError
+        `series` lacks a series.
     """
     made_at = "slice" if "slice" in predictions else "series"
     if EVALUATION_LEVELS.index(level) < EVALUATION_LEVELS.index(made_at):
@@ -97,18 +107,31 @@ def scores_at(predictions: pd.DataFrame, names: Sequence[str], level: str) -> Sc
     if level == made_at:
         return scores
     if made_at == "slice":
-        scores = _grouped(scores, predictions["series"].to_numpy(dtype=object), "max")
-    return scores if level == "series" else _grouped(scores, scores.patients, "mean")
+        scores = _of_series(predictions, scores, series)
+    return scores if level == "series" else _of_patients(scores)
 
 
-def _grouped(scores: Scores, owner: np.ndarray, rule: str) -> Scores:
-    owners = pd.unique(owner)
+def _of_series(predictions: pd.DataFrame, scores: Scores, series: pd.DataFrame | None) -> Scores:
+    """Labels and baseline cannot come from the slices: some of them may have failed."""
+    first = predictions.drop_duplicates("series")
+    owners = first["series"].to_numpy(dtype=object)
+    if series is None or not set(owners) <= set(series["series"]):
+        raise RunError("series.csv lacks series of predictions.csv. Fit again")
+    largest = pd.DataFrame(scores.probability).groupby(predictions["series"].to_numpy()).max()
+    table = series.set_index("series").loc[owners]
+    y, baseline = (
+        table[[f"{kind}:{name}" for name in scores.names]].to_numpy(np.float64)
+        for kind in ("y", "baseline")
+    )
+    return Scores(scores.names, y, largest.loc[owners].to_numpy(), baseline,
+                  first["group"].to_numpy(dtype=object))  # fmt: skip
+
+
+def _of_patients(scores: Scores) -> Scores:
+    owners = pd.unique(scores.patients)
     probability, baseline = (
-        pd.DataFrame(values).groupby(owner, sort=False).agg(rule).loc[owners].to_numpy()
+        pd.DataFrame(values).groupby(scores.patients).mean().loc[owners].to_numpy()
         for values in (scores.probability, scores.baseline)
     )
-    patients = pd.Series(scores.patients).groupby(owner, sort=False).first().loc[owners]
-    return Scores(
-        scores.names, any_of(scores.y, owner, owners), probability, baseline,
-        patients.to_numpy(dtype=object),
-    )  # fmt: skip
+    y = any_of(scores.y, scores.patients, owners)
+    return Scores(scores.names, y, probability, baseline, owners)

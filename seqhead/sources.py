@@ -4,10 +4,19 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from featurecache.errors import UsageError
 from featurecache.identifiers import Identifiers
 from featurecache.store import FeatureSet, FeatureStore
-from seqhead.cohort import Cohort, Level, choose_features, load_cohort, planned_slices
+from seqhead.cohort import (
+    Cohort,
+    Level,
+    choose_features,
+    first_complete_features,
+    load_cohort,
+    planned_slices,
+)
 from seqhead.config import SourcesConfig
+from seqhead.groups import patient_groups
 from seqhead.labels.file import LabelFile
 from seqhead.labels.join import join_labels
 from seqhead.labels.reading import read_labels, read_slice_labels
@@ -96,10 +105,14 @@ class Opened:
             if self.slice_labels
             else None
         )
-        return label_statistics(joined, of_slices, series, slices)
+        files = [self.labels] if self.slice_labels is None else [self.labels, self.slice_labels]
+        groups = patient_groups(series, slices, files, self.identifiers)
+        return label_statistics(joined, of_slices, series.assign(group=groups), slices)
 
 
-def open_sources(sources: Sources, features: str | None = None) -> Opened:
+def open_sources(
+    sources: Sources, features: str | None = None, *, any_features: bool = False
+) -> Opened:
     """Open a store with its key and read the labels.
 
     Parameters
@@ -108,6 +121,8 @@ def open_sources(sources: Sources, features: str | None = None) -> Opened:
         Store, labels and key.
     features : str or None
         Name of the feature set; None: the only one.
+    any_features : bool
+        Without a name, take any complete set: for what does not depend on features.
 
     Returns
     -------
@@ -121,7 +136,10 @@ def open_sources(sources: Sources, features: str | None = None) -> Opened:
         The store is incomplete or damaged, or the key is missing or another one.
     """
     store = FeatureStore.open(sources.store)
+    if features is None and any_features:
+        features = first_complete_features(store)
     feature_set = store[choose_features(store, features)]
+    _check_key(sources.key, store)
     identifiers = Identifiers.load(sources.key, keep=store.keep_ids)
     identifiers.check(store.key_digest)
     return Opened(
@@ -130,3 +148,12 @@ def open_sources(sources: Sources, features: str | None = None) -> Opened:
         read_labels(sources.labels, sources.labels_format),
         read_slice_labels(sources.slice_labels) if sources.slice_labels else None,
     )
+
+
+def _check_key(key: Path | None, store: FeatureStore) -> None:
+    if not store.keep_ids and (key is None or not key.is_file()):
+        raise UsageError(
+            f"the key file {key} is missing. The identifiers in {store.path} are hashed with it, "
+            "and labels are joined through it: name the key that the store was made with, --key "
+            "FILE"
+        )

@@ -13,6 +13,9 @@ SPLITS = ("train", "validation", "test")
 DEFAULT_FRACTIONS = (0.70, 0.15, 0.15)
 """Shares of the patients, in the order of `SPLITS`."""
 
+KEPT_TOGETHER = ("group", "patient", "study", "user_patient", "series")
+"""Columns of ``folds.csv`` none of whose values may be in two splits."""
+
 
 def split_patients(
     patients: Sequence[str] | np.ndarray,
@@ -21,7 +24,7 @@ def split_patients(
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
     seed: int = 0,
 ) -> np.ndarray:
-    """Assign every series to the split of its patient.
+    """Assign every series to the split of its patient, or group of linked patients.
 
     Patients are stratified by all labels at once: a patient has a finding where any of its
     series has it. Patients are taken in the order of their first series, so that the split
@@ -30,7 +33,7 @@ def split_patients(
     Parameters
     ----------
     patients : sequence of str (B,)
-        Patient of each series.
+        Patient (or group, see `seqhead.groups`) of each series.
     y : float array (B, K)
         Labels of each series; NaN is unknown.
     fractions : sequence of float
@@ -58,7 +61,8 @@ def split_patients(
     if len(unique) < len(SPLITS):
         raise SplitError(
             f"{len(unique)} labelled patient(s) cannot be split into training, validation and "
-            "test: at least three are needed"
+            "test: at least three are needed. Series that share a PatientID or StudyInstanceUID, "
+            "in DICOM or in the label file, count as one patient"
         )
     has = pd.DataFrame(np.nan_to_num(y)).groupby(codes).max().to_numpy()
     held_out = _pick(has, fractions[1] + fractions[2], seed, at_least=2)
@@ -103,12 +107,12 @@ def inner_validation(
 
 
 def check_disjoint(folds: pd.DataFrame) -> None:
-    """Refuse a split that has one patient, or one series, on two sides.
+    """Refuse a split that has one patient, study or series on two sides.
 
     Parameters
     ----------
     folds : DataFrame
-        Columns ``series``, ``patient``, ``split``.
+        Columns `KEPT_TOGETHER` and ``split``; a blank ``user_patient`` says nothing.
 
     Raises
     ------
@@ -117,8 +121,8 @@ def check_disjoint(folds: pd.DataFrame) -> None:
     SplitError
         A split has another name than `SPLITS`.
     """
-    for column in ("patient", "series"):
-        sides = folds.groupby(column)["split"].nunique()
+    for column in KEPT_TOGETHER:
+        sides = folds[folds[column] != ""].groupby(column)["split"].nunique()
         leaking = sides.index[sides > 1]
         if len(leaking):
             rows = folds[folds[column] == leaking[0]]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from seqhead.evaluate import Evaluation
 from seqhead.labels.statistics import LabelStatistics
 from seqhead.splits import SPLITS
+from seqhead.words import plural
 
 if TYPE_CHECKING:
     from seqhead.fit import FitReport
@@ -76,8 +77,8 @@ def labels_text(statistics: LabelStatistics) -> list[str]:
         for name, counts in statistics.counts.items()
     ]
     lines = [
-        f"{totals['patients']} patients, {totals['series']} series, {totals['slices']} slices; "
-        "positives of known:",
+        f"{plural(totals['patients'], 'patient')}, {totals['series']} series, "
+        f"{plural(totals['slices'], 'slice')}; positives of known:",
         "",
         *table(["label", "patients", "series", "slices"], rows),
         "",
@@ -86,6 +87,12 @@ def labels_text(statistics: LabelStatistics) -> list[str]:
         lines.append(_listed(f"{joined.level} labels without a match in the store",
                              joined.unmatched_labels))  # fmt: skip
         lines.append(_listed(f"series without {joined.level} labels", joined.unmatched_series))
+        if joined.unknown_series:
+            lines.append(
+                _listed(f"series whose {joined.level} labels are all unknown",
+                        joined.unknown_series)
+            )  # fmt: skip
+        lines += [f"note: {note}" for note in joined.notes]
     return lines
 
 
@@ -108,7 +115,7 @@ def fit_text(report: "FitReport") -> list[str]:
     )
     lines = [
         f"{document['model']} on {document['features']}, {document['level']} level, "
-        f"{len(document['labels'])} label(s): {', '.join(document['labels'])}",
+        f"{plural(len(document['labels']), 'label')}: {', '.join(document['labels'])}",
         f"patients: {split}",
     ]
     for text, ids in (
@@ -123,14 +130,14 @@ def fit_text(report: "FitReport") -> list[str]:
     if document["epochs"]:
         best = report.history.epochs[document["best_epoch"] - 1]
         lines.append(
-            f"{document['epochs']} epochs, best {document['best_epoch']}: training loss "
+            f"{plural(document['epochs'], 'epoch')}, best {document['best_epoch']}: training loss "
             f"{best['train_loss']:.4f}, validation loss {best['validation_loss']:.4f}"
         )
-    macro = report.validation["macro"]
-    optimistic = "" if not document["epochs"] else "; optimistic, since fitting stopped on it"
+    macro, patients = report.validation["macro"], report.validation["patients"]
+    optimistic = "" if not document["epochs"] else "; optimistic, since fitting stopped on them"
     lines.append(
-        f"validation AUC {_number(macro['auc'])} (mean of {macro['covers']['auc']} of "
-        f"{macro['labels']} labels{optimistic})"
+        f"validation AUC {_number(macro['auc'])} on {plural(patients, 'patient')}"
+        f" (mean of {macro['covers']['auc']} of {plural(macro['labels'], 'label')}{optimistic})"
     )
     return [*lines, f"run: {document['run']}"]
 
@@ -152,7 +159,7 @@ def evaluation_text(evaluation: Evaluation, run: str) -> list[str]:
     model, baseline = evaluation.model, evaluation.baseline
     what = "" if evaluation.level == "patient" else f" ({_rows(evaluation)})"
     return [
-        f"{run}, held-out test: {evaluation.patients} patients{what}",
+        f"{run}, held-out test: {plural(evaluation.patients, 'patient')}{what}",
         f"baseline: logistic regression on {_words(baseline['features'])}",
         "95 % intervals: 2,000 resamples of patients; thresholds: Youden index on validation",
         "",
@@ -166,7 +173,7 @@ def evaluation_text(evaluation: Evaluation, run: str) -> list[str]:
 
 def _rows(evaluation: Evaluation) -> str:
     series = f"{evaluation.series} series"
-    return series if evaluation.level == "series" else f"{series}, {evaluation.n} slices"
+    return series if evaluation.level == "series" else f"{series}, {plural(evaluation.n, 'slice')}"
 
 
 def _auc_table(model: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
@@ -190,7 +197,7 @@ def _auc_table(model: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
 
 def _rate_table(model: dict[str, Any]) -> list[str]:
     rows = [
-        [name, _number(m["threshold"]), *(_number(m[key]) for key in _RATES)]
+        [name, _threshold(m), *(_number(m[key]) for key in _RATES)]
         for name, m in model["labels"].items()
     ]
     if len(rows) > 1:
@@ -199,6 +206,8 @@ def _rate_table(model: dict[str, Any]) -> list[str]:
             for name in ("macro", "micro")
         ]
     lines = table(["label", "threshold", *_RATES.values()], rows)
+    if not all(m["threshold_chosen"] for m in model["labels"].values()):
+        lines.append("* 0.5 for want of a choice: the validation patients show one class only")
     if model["rsna_loss"] is not None:
         lines.append(f"RSNA 2019 weighted log loss: {model['rsna_loss']:.4f}")
     partial = [
@@ -235,6 +244,8 @@ def _auc(metrics: dict[str, Any]) -> str:
     if metrics["auc"] is None:
         if "positives" not in metrics:
             return "n/a"
+        if not metrics["n"]:
+            return "n/a (none known)"
         missing = "positives" if not metrics["positives"] else "negatives"
         return f"n/a (0 {missing})"
     return f"{metrics['auc']:.3f}{_interval(metrics.get('auc_ci'))}"
@@ -248,6 +259,10 @@ def _difference(metrics: dict[str, Any]) -> str:
 
 def _interval(ends: list[float] | None, form: str = ".3f") -> str:
     return "" if ends is None else f" ({ends[0]:{form}} to {ends[1]:{form}})"
+
+
+def _threshold(metrics: dict[str, Any]) -> str:
+    return _number(metrics["threshold"]) + ("" if metrics["threshold_chosen"] else "*")
 
 
 def _number(value: float | None) -> str:

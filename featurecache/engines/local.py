@@ -18,6 +18,7 @@ from featurecache.reasons import slice_reason_code
 from featurecache.rows import RowSource
 
 _LOOKAHEAD_BATCHES = 4
+_KEPT = "computed earlier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,23 @@ class Unit:
         Where it is written.
     number : int
         Which chunk.
+    retry : frozenset of int, optional
+        Rows to compute again in a chunk that is committed; all rows where None.
     """
 
     array: FeatureArray
     number: int
+    retry: frozenset[int] | None = None
 
     @property
     def rows(self) -> range:
         """Rows of the part that the unit holds."""
         return self.array.rows(self.number)
+
+    @property
+    def wanted(self) -> np.ndarray:
+        """Which of the rows are computed: bool (n,)."""
+        return np.array([self.retry is None or row in self.retry for row in self.rows])
 
 
 @dataclass(slots=True)
@@ -117,9 +126,10 @@ def _decode(
 
     def jobs() -> Iterator[DecodeJob]:
         for unit in units:
-            for job in source.jobs(unit.array.part, unit.rows):
-                known.append(job)
-                if isinstance(job, DecodeJob):
+            jobs = source.jobs(unit.array.part, unit.rows)
+            for job, wanted in zip(jobs, unit.wanted, strict=True):
+                known.append(job if wanted else _KEPT)
+                if wanted and isinstance(job, DecodeJob):
                     yield job
 
     results: Any = isolated_map(
@@ -150,7 +160,7 @@ def _compute(
     status = np.zeros(n_rows, np.uint8)
     for start in range(0, n_rows, embedder.batch_size):
         stop = min(start + embedder.batch_size, n_rows)
-        outcomes = [next(stream) for _ in range(start, stop)]
+        outcomes = [_accepted(next(stream), embedder) for _ in range(start, stop)]
         values[start:stop] = embedder([o if isinstance(o, Decoded) else None for o in outcomes])
         status[start:stop] = [_status(outcome) for outcome in outcomes]
         _count(outcomes, timing)
@@ -159,13 +169,19 @@ def _compute(
     return values, status
 
 
+def _accepted(outcome: _Outcome, embedder: Embedder) -> _Outcome:
+    """Turn a slice that the recipe has no use for into a failure."""
+    refusal = embedder.refusal(outcome) if isinstance(outcome, Decoded) else None
+    return outcome if refusal is None else Failure(refusal, "")
+
+
 def _status(outcome: _Outcome) -> int:
     return OK if isinstance(outcome, Decoded) else slice_reason_code(outcome.reason)
 
 
 def _count(outcomes: list[_Outcome], timing: Timing) -> None:
-    timing.slices += len(outcomes)
     for outcome in outcomes:
+        timing.slices += not (isinstance(outcome, Failure) and outcome.reason == _KEPT)
         if isinstance(outcome, Decoded):
             timing.read_s += outcome.read_s
             timing.decode_s += outcome.decode_s
@@ -174,5 +190,8 @@ def _count(outcomes: list[_Outcome], timing: Timing) -> None:
 
 def _write(unit: Unit, values: np.ndarray, status: np.ndarray) -> float:
     started = perf_counter()
-    unit.array.write_unit(unit.number, values, status)
+    if unit.retry is None:
+        unit.array.write_unit(unit.number, values, status)
+    else:
+        unit.array.update_unit(unit.number, values, status, unit.wanted)
     return perf_counter() - started

@@ -24,7 +24,11 @@ CQ500_LABELS = (
 """The nine findings that the SDLM paper learns, in its order."""
 
 _READERS = ("R1", "R2", "R3")
-_NAME = re.compile(r"CQ500[-_ ]?CT[-_ ]?0*(\d+)\b", re.IGNORECASE)
+_NAME = re.compile(r"CQ500[-_ ]?CT[-_ ]?(\d+)\b", re.IGNORECASE)
+_PREFIXES = tuple(
+    f"CQ500{one}CT{two}" for one in ("", "-", "_", " ") for two in ("", "-", "_", " ")
+)
+_DIGITS = range(1, 5)  # CQ500 ends at number 490; hashed PatientIDs can only be guessed
 _ANSWERS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "": np.nan, "na": np.nan, "nan": np.nan}
 
 
@@ -61,13 +65,13 @@ def read_cq500(path: Path) -> LabelFile:
         cq500_spellings(name, f"{lines.source} line {number}")
     votes = np.stack([_reads(lines, reader) for reader in _READERS])  # (3, R, K)
     values, notes = _majority(votes)
-    ids = pd.DataFrame({"patient": [_canonical(name) for name in names]}, dtype=object)
+    ids = pd.DataFrame({"patient": [cq500_name(name) for name in names]}, dtype=object)
     merged = merge_duplicates(
         ids, np.array(lines.numbers, np.int64), values, CQ500_LABELS, lines.source
     )
     return LabelFile(
         lines.source, "cq500", CQ500_LABELS, *merged,
-        notes=notes, patient_spellings=cq500_spellings,
+        notes=notes, patient_spellings=cq500_spellings, patient_name=cq500_name,
     )  # fmt: skip
 
 
@@ -84,26 +88,46 @@ def cq500_spellings(name: str, where: str = "the label file") -> tuple[str, ...]
     Returns
     -------
     tuple of str
-        ``CQ500-CT-0``, ``CQ500CT0``, ``CQ500CT0 CQ500CT0``, ...
+        ``CQ500-CT-0``, ``CQ500CT0``, ``CQ500CT0 CQ500CT0``, ``cq500-ct-000``, ...
 
     Raises
     ------
     LabelError
         The name has no CQ500 number.
     """
-    match = _NAME.search(name)
-    if match is None:
+    number = _number(name)
+    if number is None:
         raise LabelError(
             f"{where}: name is {name!r}; expected a name like 'CQ500-CT-0'. "
             "Another format is chosen with --labels-format table|rsna"
         )
-    number = int(match[1])
-    plain = f"CQ500CT{number}"
-    return (f"CQ500-CT-{number}", plain, f"{plain} {plain}", f"CQ500_CT_{number}", plain.lower())
+    digits = dict.fromkeys(f"{number:0{width}d}" for width in _DIGITS)
+    names = [f"{prefix}{text}" for prefix in _PREFIXES for text in digits]
+    names += [name.lower() for name in names]
+    return (f"CQ500-CT-{number}", *names, *(f"{name} {name}" for name in names))
 
 
-def _canonical(name: str) -> str:
-    return cq500_spellings(name)[0]
+def cq500_name(patient_id: str) -> str:
+    """Name of a patient, however the PatientID spells its number.
+
+    Parameters
+    ----------
+    patient_id : str
+        For example ``"CQ500CT004 CQ500CT004"``.
+
+    Returns
+    -------
+    str
+        For example ``"CQ500-CT-4"``; another PatientID as it is.
+    """
+    number = _number(patient_id)
+    return patient_id if number is None else f"CQ500-CT-{number}"
+
+
+def _number(name: str) -> int | None:
+    """The one number of a name; None for two different ones."""
+    numbers = {int(digits) for digits in _NAME.findall(name)}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _reads(lines: Lines, reader: str) -> np.ndarray:

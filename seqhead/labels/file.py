@@ -16,9 +16,16 @@ ID_COLUMNS = {
 }
 """Levels from the least to the most specific, and the DICOM keyword that names each."""
 
+RESERVED_NAMES = frozenset({"patient", "study", "series", "slice", "position", "split", "group"})
+"""Columns of the tables that are written; no label may have such a name."""
 
-def _itself(value: str) -> tuple[str, ...]:
+
+def _alone(value: str) -> tuple[str, ...]:
     return (value,)
+
+
+def _itself(value: str) -> str:
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,9 @@ class LabelFile:
         What the reader decided, to be shown.
     patient_spellings : callable
         From an identifier in the file to the PatientIDs it may have in DICOM.
+    patient_name : callable
+        From a PatientID in DICOM to the identifier it has in the file; used where a store keeps
+        identifiers, and so can be read.
     """
 
     source: str
@@ -53,7 +63,8 @@ class LabelFile:
     lines: np.ndarray
     values: np.ndarray
     notes: tuple[str, ...] = ()
-    patient_spellings: Callable[[str], tuple[str, ...]] = field(default=_itself)
+    patient_spellings: Callable[[str], tuple[str, ...]] = field(default=_alone)
+    patient_name: Callable[[str], str] = field(default=_itself)
 
     @property
     def level(self) -> str:

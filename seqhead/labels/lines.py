@@ -2,12 +2,16 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from seqhead.errors import LabelError
+
+_SEPARATOR_LINE = re.compile(r"\s*sep=(.)\s*", re.IGNORECASE)  # what Excel writes and reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +118,27 @@ def parse_lines(text: str, source: str) -> Lines:
     first = next(rows, None)
     if first is None:
         raise LabelError(f"the label file {source} is empty: expected a header line")
-    header = tuple(first[1])
+    header = tuple(_without_blank_end(first[1], 0))
     doubles = sorted({name for name in header if header.count(name) > 1})
     if doubles:
         raise LabelError(f"{source}: two columns are named {doubles[0]!r}; rename or remove one")
     kept = []
-    for number, cells in rows:
+    for number, raw in rows:
+        cells = _without_blank_end(raw, len(header))
+        if len(cells) > len(header) and len(raw) == len(first[1]):
+            raise LabelError(f"{source}: column {len(cells)} has no name; name or remove it")
         if len(cells) != len(header):
             raise LabelError(
                 f"{source} line {number}: {len(cells)} cells, but the header has {len(header)}"
             )
         kept.append((number, cells))
     return Lines(source, header, kept)
+
+
+def _without_blank_end(cells: list[str], least: int) -> list[str]:
+    """Spreadsheets write empty columns that were once touched."""
+    filled = max((k + 1 for k, cell in enumerate(cells) if cell), default=0)
+    return cells[: max(filled, least)]
 
 
 def require_columns(lines: Lines, wanted: list[str], label_format: str) -> None:
@@ -158,9 +171,12 @@ def require_columns(lines: Lines, wanted: list[str], label_format: str) -> None:
 
 
 def _filled_rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    delimiter, preface = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     before = 0
     try:
+        if preface:
+            before = _skip_preface(reader)
         for raw in reader:
             cells = [cell.strip() for cell in raw]
             if any(cells):
@@ -170,8 +186,20 @@ def _filled_rows(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
         raise LabelError(f"{source} line {reader.line_num}: not valid CSV ({error})") from error
 
 
-def _delimiter(text: str) -> str:
-    """Spreadsheets of some countries write semicolons or tabs under the name CSV."""
+def _skip_preface(reader: Any) -> int:
+    while not any(next(reader)):
+        pass
+    return int(reader.line_num)
+
+
+def _delimiter(text: str) -> tuple[str, bool]:
+    """Mark between cells, and whether a line says so before the header.
+
+    Spreadsheets of some countries write semicolons or tabs under the name CSV.
+    """
     first = next((line for line in text.splitlines() if line.strip()), "")
+    said = _SEPARATOR_LINE.fullmatch(first)
+    if said:
+        return said[1], True
     counts = {mark: first.count(mark) for mark in ",;\t"}
-    return "," if counts[","] else max(counts, key=lambda mark: counts[mark])
+    return ("," if counts[","] else max(counts, key=lambda mark: counts[mark])), False

@@ -39,6 +39,7 @@ class LabelStatistics:
                     "level": joined.level,
                     "unmatched_labels": joined.unmatched_labels,
                     "unmatched_series": joined.unmatched_series,
+                    "unknown_series": joined.unknown_series,
                 }
                 for joined in self.joined
             ],
@@ -60,7 +61,7 @@ def label_statistics(
     slice_joined : Joined or None
         A further file of slice labels.
     series, slices : DataFrame
-        ``FeatureSet.series`` and ``FeatureSet.slices``.
+        ``FeatureSet.series`` with ``group`` (see `seqhead.groups`), and ``FeatureSet.slices``.
 
     Returns
     -------
@@ -76,13 +77,13 @@ def label_statistics(
             levels["series"][name] = any_of(value, owner, series.index.to_numpy())
     if joined.level != "slice":
         levels["series"].update(zip(joined.names, joined.values.T, strict=True))
-    patient = series["patient"].to_numpy()
+    patient = series["group"].to_numpy()
     for name, value in levels["series"].items():
         levels["patients"][name] = any_of(value, patient, pd.unique(patient))
     names = list(dict.fromkeys([*joined.names, *levels["series"]]))
     return LabelStatistics(
         totals={
-            "patients": int(series["patient"].nunique()),
+            "patients": int(series["group"].nunique()),
             "series": len(series),
             "slices": len(slices),
         },

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.featurecache import main
+from featurecache.project import load_project
+from featurecache.select import CQ500_RULES
 
 EXTRACT = (
     "extract", "--backbone", "squeezenet1_1", "--weights", "random:0", "--size", "64",
@@ -33,7 +35,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
-    for name in ("SOURCE", "STORE", "INDEX", "KEY", "KEEP_IDS", "LABELS"):
+    for name in ("SOURCE", "STORE", "INDEX", "KEY", "KEEP_IDS", "LABELS", "SELECT"):
         monkeypatch.delenv(f"FEATURECACHE_{name}", raising=False)
     yield tmp_path
 
@@ -89,6 +91,77 @@ def test_presets_set_the_label_format_and_keep_public_ids(
     assert f'labels_format = "{preset}"' in text
     assert "keep_ids = true" in text
     assert not (project / "featurecache.key").exists()
+
+
+def test_init_shows_and_stores_the_selection_of_a_preset(project: Path, phantom: Path) -> None:
+    said = run("init", phantom, "--preset", "cq500", "--select", "+thickness<=5").stdout
+
+    settings = load_project()
+    assert settings.select == (*CQ500_RULES, "thickness<=5")
+    assert all(f"  {rule}" in said for rule in CQ500_RULES)
+    run("init", phantom, "--preset", "cq500", "--select", "slices>=20", "--force")
+    assert load_project().select == ("slices>=20",)
+    assert "every series is used" in run("init", phantom, "--preset", "rsna", "--force").stdout
+    assert load_project().select == ("all",)
+    run("init", phantom, "--force")
+    assert load_project().select == ()
+    refused = run("init", phantom, "--select", "slice>=20", "--force")
+    assert refused.exit_code == 2
+    assert "did you mean 'slices'?" in refused.stderr
+
+
+def selected(*args: str) -> list[str]:
+    result = run("scan", "--json", *args)
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)["selection"]
+
+
+def test_selection_comes_from_flag_then_environment_then_settings(
+    initialised: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert selected() == ["all"]
+    path = initialised / "featurecache.toml"
+    path.write_text(path.read_text() + 'select = ["slices>=3"]\n')
+    assert selected() == ["slices>=3"]
+    monkeypatch.setenv("FEATURECACHE_SELECT", "slices>=4;description=* unless a b")
+    assert selected() == ["slices>=4", "description=* unless a b"]
+    assert selected("--select", "slices>=5") == ["slices>=5"]
+    assert selected("--select", "+slices<=90", "--select", "+one per study") == [
+        "slices>=3", "slices<=90", "one per study: thinnest",
+    ]  # fmt: skip
+    assert selected("--select", "all") == ["all"]
+
+
+def test_an_empty_selection_is_shown_by_scan_and_refused_by_both(initialised: Path) -> None:
+    shown = run("scan", "--select", "slices>=20", "--select", "kernel!=SOFT40")
+    refused = run(*EXTRACT, "--select", "kernel!=SOFT40")
+
+    assert (shown.exit_code, refused.exit_code) == (2, 2)
+    assert "0 used" in shown.stdout
+    assert "not selected: kernel matches SOFT40" in shown.stdout
+    for result in (shown, refused):
+        assert "the rule 'kernel!=SOFT40' took the last 3 of 3" in result.stderr
+    assert not (initialised / "cache.zarr").exists()
+    wrong = run("scan", "--select", "slice>3")
+    assert wrong.exit_code == 2
+    assert "did you mean 'slices'?" in wrong.stderr
+
+
+def test_extract_leaves_out_what_scan_said_it_would(initialised: Path) -> None:
+    few = min(one["n_slices"] for one in json.loads(run("scan", "--json").stdout)["series"])
+    rule = f"slices>{few}"
+    shown = json.loads(run("scan", "--json", "--select", rule).stdout)
+
+    done = run(*EXTRACT, "--plan-only", "--json", "--select", rule)
+
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["files"] == shown["files"]
+    assert document["selection"] == [rule]
+    assert 1 <= sum(one["selected"] for one in document["series"]) <= 2
+    assert all("description" not in one for one in document["series"])
+    stored = json.loads(run("info", "--json").stdout)
+    assert stored["series"] == sum(one["selected"] for one in document["series"])
 
 
 def test_init_takes_key_and_store_elsewhere(project: Path, phantom: Path) -> None:
@@ -216,7 +289,7 @@ def test_extract_then_info(initialised: Path) -> None:
     assert all(one["in_store"] for one in listed)
     assert all(len(one["series"]) == 32 for one in listed)
     index = json.loads(run("scan", "--json").stdout)["series"]
-    assert {one["series_instance_uid"] for one in listed} == {one["series"] for one in index}
+    assert {one["series"] for one in listed} == {one["series"] for one in index}
     lines = run("info", "--series").stdout.splitlines()
     assert sum(line.endswith("yes") for line in lines) == 3
 

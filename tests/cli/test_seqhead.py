@@ -47,7 +47,7 @@ def stacks(patients=30):
             patient_id=f"{patient:03d}", slices=slices, shown=shown,
             features=(rng.normal(size=(n, D)) + 4 * shown[:, None]).astype(np.float32),
             z_extent_mm=5.0 * (n - 1), median_gap_mm=5.0, thickness_mm=5.0, fov_mm=250.0,
-            tilt_deg=0.0, row_spacing_mm=0.5, column_spacing_mm=0.5,
+            tilt_deg=0.0, row_spacing_mm=0.5, column_spacing_mm=0.5, wrapped=False, assume_hu=False,
         )  # fmt: skip
 
 
@@ -235,3 +235,95 @@ def test_python_m_seqhead_is_the_same_program():
         [sys.executable, "-m", "seqhead", "--help"], capture_output=True, text=True, check=True
     )
     assert "evaluate" in done.stdout
+
+
+def test_fit_leaves_series_without_features_out_with_exit_code_3(project):
+    gone = project.stacks[3].key
+    write_store(project.folder / "holed.zarr", project.identifiers, project.stacks, failed=[gone])
+    result = seqhead("fit", "holed.zarr", *QUICK, code=3)
+    assert project.identifiers.series(gone) in result.stdout
+    assert result.stdout.splitlines()[-1] == "run: runs/toy-gru-1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("--head", "svm", "--rnn", "lstm"), "--rnn"),
+        (("--head", "svm", "--epochs", 100), "--epochs"),
+        (("--rnn", "none", "--hidden", 12), "--hidden"),
+        (("--svm-input", "pooled"), "--svm-input"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_by_name(project, arguments, name):
+    assert f"{name} has no effect" in seqhead("fit", *arguments, code=2).stderr
+    assert not (project.folder / "runs").exists()
+
+
+def test_defaults_of_the_other_head_are_no_choice(project):
+    assert "run: runs/toy-svm-1" in seqhead("fit", "--head", "svm").stdout
+
+
+def test_predict_writes_over_nothing(project):
+    seqhead("fit", *QUICK)
+    (project.folder / "p.csv").write_text("mine")
+    assert "exists already" in seqhead("predict", "runs/toy-gru-1", "--out", "p.csv", code=2).stderr
+    assert (project.folder / "p.csv").read_text() == "mine"
+
+
+def test_predict_that_fails_leaves_no_file(project, monkeypatch):
+    seqhead("fit", *QUICK)
+    before = sorted(project.folder.iterdir())
+    monkeypatch.setattr("cli.heads.write_predictions", lambda *_: 1 / 0)
+    seqhead("predict", "runs/toy-gru-1", "--out", "p.csv", code=1)
+    assert sorted(project.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_an_unwritable_out_is_found_before_any_work(project, command, monkeypatch):
+    seqhead("fit", *QUICK)
+
+    def work(*_, **__):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr("seqhead.fit.open_sources", work)
+    monkeypatch.setattr("seqhead.predict.predict_store", work)
+    run = ("runs/toy-gru-1",) if command == "predict" else ()
+    result = seqhead(command, *run, "--out", "labels.csv/x", code=2)
+    assert "cannot write" in result.stderr
+
+
+def test_predict_on_a_folder_of_scans_says_what_comes_first(project):
+    seqhead("fit", *QUICK)
+    (project.folder / "dicom").mkdir()
+    result = seqhead("predict", "runs/toy-gru-1", "dicom", code=2)
+    assert "extract first: `featurecache extract dicom --backbone toy" in result.stderr
+
+
+def test_a_missing_key_is_not_answered_with_another_kind_of_store(project):
+    assert "--keep-ids" not in seqhead("labels", "--key", "nowhere.key", code=2).stderr
+
+
+def test_settings_that_cannot_be_changed_do_not_hide_a_fit(project, monkeypatch):
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("cli.heads.remember_run", denied)
+    result = seqhead("fit", *QUICK)
+    assert "run: runs/toy-gru-1" in result.stdout
+    assert "Permission denied" in result.stderr
+
+
+def test_labels_list_series_that_nothing_is_known_of(project):
+    lines = (project.folder / "labels.csv").read_text().splitlines()
+    lines[1] = lines[1].rpartition(",")[0] + ","
+    (project.folder / "labels.csv").write_text("\n".join(lines[:-1]))
+    text = seqhead("labels").stdout
+    assert f"1 series without patient labels: {project.identifiers.series('2.29')}" in text
+    unknown = project.identifiers.series("2.0")
+    assert f"1 series whose patient labels are all unknown: {unknown}" in text
+
+
+def test_one_is_one_epoch_and_a_validation_auc_says_of_how_many_patients(project):
+    text = seqhead("fit", "--epochs", 1, "--device", "cpu").stdout
+    assert "1 epoch, best 1" in text
+    assert " on 5 patients (mean of 1 of 1 label;" in text

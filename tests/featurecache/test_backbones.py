@@ -63,6 +63,29 @@ def test_named_layer_inside_the_classifier():
     torch.testing.assert_close(embed(backbone), expected)
 
 
+@pytest.mark.parametrize(
+    "name", ["swin_t", "shufflenet_v2_x0_5", "mnasnet0_5", "regnet_y_400mf", "efficientnet_b0",
+             "convnext_tiny", "googlenet", "mobilenet_v3_small"],
+)  # fmt: skip
+def test_one_network_of_every_family_gives_what_its_classifier_is_fed(name):
+    backbone = load_backbone(name, "random:0", size=96)
+    model = seeded(
+        name, **({"transform_input": True, "init_weights": True} if name == "googlenet" else {})
+    )
+    fed = {}
+    dense = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    first = model.classifier[0] if name == "mobilenet_v3_small" else dense[-1]
+    hook = first.register_forward_pre_hook(lambda _, inputs: fed.update(x=inputs[0]))
+    with torch.inference_mode():
+        model(IMAGES)
+    hook.remove()
+    got = embed(backbone)
+    if name == "convnext_tiny":  # its normalisation comes after the pooling
+        with torch.inference_mode():
+            got = model.classifier[0](got[:, :, None, None]).flatten(1)
+    torch.testing.assert_close(got, fed["x"].flatten(1), rtol=1e-4, atol=1e-5)
+
+
 def test_no_pooling_flattens_the_map():
     backbone = load_backbone("squeezenet1_1", "random:0", pool="none", size=96)
     assert embed(backbone).shape == (2, backbone.dim)

@@ -11,9 +11,9 @@ from featurecache.proof import prove
 from featurecache.recipe import Recipe
 
 
-def decoded(seed, side=80, dtype="int16"):
+def decoded(seed, side=80, dtype="int16", spacing_mm=()):
     stored = np.random.default_rng(seed).integers(0, 100, (side, side)).astype(dtype)
-    return Decoded(stored, 1.0, 0.0, (), 0.0, 0.0)
+    return Decoded(stored, 1.0, 0.0, (), 0.0, 0.0, *spacing_mm)
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,10 @@ def backbone():
     return load_backbone("squeezenet1_1", "random:0", size=64)
 
 
-def embedder(backbone, batch_size=4, precision="fp32"):
+def embedder(backbone, batch_size=4, precision="fp32", **framing):
     recipe = Recipe(
         backbone.name, backbone.weights, "random:0", backbone.layer, "avg", ((40.0, 80.0),), 64,
-        None, backbone.mean, backbone.std, precision, "float32",
+        None, backbone.mean, backbone.std, precision, "float32", **framing,
     )  # fmt: skip
     return Embedder(backbone, recipe, torch.device("cpu"), batch_size)
 
@@ -45,6 +45,33 @@ def test_slices_of_different_size_and_type_share_a_batch(backbone):
     together = embed([a, b, c])
     for place, alone in enumerate((a, b, c)):
         np.testing.assert_array_equal(together[place], embed([alone])[0])
+
+
+def test_slices_of_one_batch_have_their_own_pixel_spacing(backbone):
+    embed = embedder(backbone, spacing_mm=1.0, fov_mm=64.0)
+    a, b, c = (decoded(1, spacing_mm=mm) for mm in ((0.5, 0.5), (0.8, 0.7), (0.5, 0.5)))
+    together = embed([a, b, c])
+    np.testing.assert_array_equal(together[0], together[2])
+    np.testing.assert_array_equal(together[1], embed([b])[0])
+    assert not np.array_equal(together[0], together[1])
+
+
+def test_a_device_takes_slices_of_other_spacings_at_once_and_gets_the_same_images(
+    backbone, monkeypatch
+):
+    embed = embedder(backbone, spacing_mm=1.0, fov_mm=64.0)
+    slices = [decoded(n, spacing_mm=(0.4 + 0.1 * n, 0.9)) for n in range(4)]
+    one_by_one = embed.images(slices)
+    monkeypatch.setattr(embed, "_groups", lambda _: [[0, 1, 2, 3]])
+    torch.testing.assert_close(embed.images(slices), one_by_one, rtol=0, atol=0)
+
+
+def test_a_slice_without_spacing_is_refused_only_in_mm(backbone):
+    unknown = decoded(1)
+    assert embedder(backbone).refusal(unknown) is None
+    assert embedder(backbone, spacing_mm=1.0, fov_mm=64.0).refusal(unknown) == (
+        "pixel spacing unknown"
+    )
 
 
 def test_fast_precision_leaves_the_backbone_as_it_was(backbone):

@@ -6,9 +6,16 @@ import numpy as np
 import pydicom
 import pytest
 
-from featurecache.errors import StoreMismatchError, UsageError
+from featurecache.errors import (
+    StoreCorruptError,
+    StoreIncompleteError,
+    StoreLockedError,
+    StoreMismatchError,
+    UsageError,
+)
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
+from featurecache.locks import store_lock
 from featurecache.options import ExtractOptions
 from featurecache.scan import scan
 from featurecache.store import FeatureStore, describe
@@ -127,6 +134,119 @@ def test_unreadable_for_a_passing_reason_is_tried_again_when_told(run, tree, tmp
     assert clean.rows == report.rows
 
 
+def away(tree):
+    """Take the first patient's folder away; returns a function that brings it back."""
+    folder = sorted(path for path in tree.iterdir() if path.is_dir())[0]
+    hidden = folder.rename(tree.parent / "away")
+    return lambda: hidden.rename(folder)
+
+
+def test_units_wait_for_series_that_are_away_and_are_computed_when_they_are_back(
+    run, tree, tmp_path
+):
+    clean = run(name="clean")
+    run(plan_only=True)
+    bring_back = away(tree)
+    report = run()
+    assert report.exit_code == 3
+    assert report.missing_series == 1
+    assert 0 < report.units_done < report.units
+    assert "wait for them" in report.text()
+    with pytest.raises(StoreIncompleteError):
+        FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"]
+    bring_back()
+    assert run().exit_code == 0
+    store = FeatureStore.open(tmp_path / "cache.zarr")
+    np.testing.assert_array_equal(store["clean"].to_numpy(), store["squeezenet1_1"].to_numpy())
+    assert clean.rows == report.rows
+
+
+def test_series_taken_for_lost_are_failed_rows_and_not_silent(run, tree, tmp_path):
+    run(plan_only=True)
+    away(tree)
+    report = run(accept_missing=True)
+    assert report.exit_code == 3
+    features = FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"]
+    assert len(features) == 1
+    assert set(features.failed["reason"]) == {"file vanished"}
+    assert report.failed_rows == len(features.failed)
+
+
+def test_features_of_series_that_were_archived_stay_and_are_mentioned(run, tree, tmp_path):
+    run()
+    before = FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"].to_numpy()
+    away(tree)
+    report = run(retry_failed=True)
+    assert (report.exit_code, report.missing_series) == (0, 1)
+    assert "1 series of the store are not in the index" in report.text()
+    after = FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"].to_numpy()
+    np.testing.assert_array_equal(after, before)
+
+
+def test_retrying_one_row_keeps_the_others_of_its_unit(run, tree, tmp_path):
+    """Two series in one unit: one row failed for a passing reason, the other series is away."""
+    victim = image_files(tree)[-1]
+    run(name="clean", unit_slices=64)
+    hidden = victim.rename(victim.with_suffix(".away"))
+    options = ExtractOptions(**{**OPTIONS, "unit_slices": 64})
+    index, store = tmp_path / "index.sqlite", tmp_path / "cache.zarr"
+    assert extract(index, store, options, KEEP).failed_rows == 1
+    hidden.rename(victim)
+    away(tree)
+    run(retry_failed=True, unit_slices=64)
+    both = FeatureStore.open(store)
+    np.testing.assert_array_equal(both["clean"].to_numpy(), both["squeezenet1_1"].to_numpy())
+
+
+def test_split_series_is_superseded_with_all_its_stacks(run, tree, tmp_path):
+    folder = image_files(tree)[0].parent
+    files = image_files(folder)
+    for path in files[:8]:
+        dicom = pydicom.dcmread(path)
+        dicom.ConvolutionKernel = "H60s"
+        dicom.save_as(path)
+    run()
+    for path in files[8:]:
+        path.unlink()
+    run()
+    slices = FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"].slices
+    assert not slices["slice"].duplicated().any()
+    mine = {str(pydicom.dcmread(path).SOPInstanceUID) for path in files[:8]}
+    series = set(slices.loc[slices["slice"].isin(mine), "series"])
+    assert (slices["series"].isin(series)).sum() == 8
+
+
+def test_strict_after_the_fact_is_refused(run):
+    run()
+    with pytest.raises(StoreMismatchError, match="begun without --strict"):
+        run(strict=True)
+
+
+def test_zoomed_map_that_is_not_pooled_has_the_width_of_the_zoomed_image(run):
+    assert run(pool="none", zoom=96).dim == 512 * 5 * 5
+
+
+def test_damaged_chunk_names_the_file_whose_deletion_repairs_the_store(run, tmp_path):
+    run()
+    store = tmp_path / "cache.zarr"
+    before = FeatureStore.open(store)["squeezenet1_1"].to_numpy()
+    chunk = store / "part-0000/features/squeezenet1_1/c.2.0"
+    chunk.write_bytes(chunk.read_bytes()[:-7])
+    with pytest.raises(StoreCorruptError, match=r"Delete .*/c\.2\.0 and run"):
+        FeatureStore.open(store)["squeezenet1_1"].to_numpy()
+    chunk.unlink()
+    run()
+    np.testing.assert_array_equal(FeatureStore.open(store)["squeezenet1_1"].to_numpy(), before)
+
+
+def test_lock_holds_for_every_spelling_of_the_store(run, tmp_path, tree):
+    run()
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "cache.zarr")
+    options = ExtractOptions(**OPTIONS)
+    with store_lock(tmp_path / "cache.zarr"), pytest.raises(StoreLockedError):
+        extract(tmp_path / "index.sqlite", tmp_path / "link.zarr", options, KEEP)
+
+
 def test_changed_series_is_written_whole_into_a_new_part(run, tree, tmp_path):
     run()
     victim = image_files(tree)[0]
@@ -183,3 +303,35 @@ def test_tree_without_usable_series_is_an_error_that_says_so(tmp_path, tree):
 def test_refuses_options_in_words(run, options):
     with pytest.raises(UsageError, match=next(iter(options)).replace("_", "-")):
         run(**options)
+
+
+def without_spacing(path):
+    dicom = pydicom.dcmread(path)
+    del dicom.PixelSpacing
+    dicom.save_as(path)
+
+
+def test_a_field_of_view_in_mm_is_recorded_and_a_slice_without_spacing_fails(run, tree, tmp_path):
+    without_spacing(image_files(tree)[3])
+    report = run(spacing_mm=2.0, fov_mm=200.0)
+    assert report.exit_code == 3
+    features = FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"]
+    assert features.failed["reason"].tolist() == ["pixel spacing unknown"]
+    assert (features.recipe["spacing_mm"], features.recipe["fov_mm"]) == (2.0, 200.0)
+    assert np.isfinite(features.to_numpy()).all()
+
+
+def test_a_slice_without_spacing_is_no_gap_where_no_mm_are_asked_for(run, tree, tmp_path):
+    without_spacing(image_files(tree)[3])
+    assert run(fit="pad").failed_rows == 0
+    features = FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"]
+    assert features.recipe["resize"].startswith("pad to a square with air")
+    assert not {"spacing_mm", "fov_mm"} & set(features.recipe)
+
+
+def test_features_of_another_framing_do_not_mix(run):
+    run()
+    with pytest.raises(StoreMismatchError, match="fov_mm is absent, not 200"):
+        run(fov_mm=200.0)
+    with pytest.raises(StoreMismatchError, match="resize is squash"):
+        run(fit="crop")

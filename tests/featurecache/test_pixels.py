@@ -431,6 +431,9 @@ def test_a_missing_decoder_says_how_to_install_it(make_ct, tmp_path, refused, mo
     error = refused(tmp_path / "a.dcm")
     assert error.reason == "decoder not installed"
     assert "pip install" in error.detail
+    words = error.detail.split()
+    plugins = [word for word in words if word.startswith("pylibjpeg-")]
+    assert not plugins or "pylibjpeg" in words, "pydicom finds the plugins through pylibjpeg"
 
 
 def test_plugins_are_tried_in_a_fixed_order(make_ct, tmp_path, decode, monkeypatch, head_values):
@@ -450,6 +453,34 @@ def test_plugins_are_tried_in_a_fixed_order(make_ct, tmp_path, decode, monkeypat
     decoded = decode(tmp_path / "a.dcm")
     assert used == ["pyjpegls", "gdcm"]
     assert decoded.warnings == ("decoded by gdcm: the usual decoder failed",)
+    np.testing.assert_array_equal(decoded.stored, head_values)
+
+
+class Panic(BaseException):
+    """What a plugin written in Rust raises (pyo3_runtime.PanicException), no Exception."""
+
+
+@pytest.mark.parametrize("error", [Panic, KeyboardInterrupt])
+def test_a_plugin_that_panics_is_passed_over_and_an_interrupt_is_not(
+    make_ct, tmp_path, decode, monkeypatch, head_values, error
+):
+    real = decoders._decode
+
+    def panicking(decoder, data, plugin, options):
+        if plugin == "pylibjpeg":
+            raise error("index out of bounds")
+        return real(decoder, data, plugin, options)
+
+    monkeypatch.setattr(decoders, "_decode", panicking)
+    ds = make_ct()
+    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.save_as(tmp_path / "a.dcm")
+    if error is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            decode(tmp_path / "a.dcm")
+        return
+    decoded = decode(tmp_path / "a.dcm")
+    assert decoded.warnings == ("decoded by pydicom: the usual decoder failed",)
     np.testing.assert_array_equal(decoded.stored, head_values)
 
 
@@ -568,7 +599,9 @@ def independent_hu(data: bytes) -> np.ndarray | None:
             ds = pydicom.dcmread(io.BytesIO(data), force=True)
             stored = ds.pixel_array
             hu = stored.astype(np.float64) * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a plugin written in Rust panics
             return None
     return np.clip(hu, -1024, 3071).astype(np.float32)
 
@@ -652,3 +685,13 @@ def test_multi_frame_headers_are_kept_only_a_few_at_a_time(make_ct, item, tmp_pa
         ds.save_as(tmp_path / f"{number}.dcm")
         decode(tmp_path / f"{number}.dcm", 1)
     assert len(pixels._headers) <= 2
+
+
+def test_filling_padding_never_wraps_large_unsigned_values() -> None:
+    from featurecache.stored import fill_with_air
+
+    stored = np.array([[4294965296, 7]], np.uint32)  # padding -2000 in 32 unsigned bits
+    filled = fill_with_air(stored, stored > 1 << 31, 1.0, 0.0)
+    assert filled.tolist() == [[-1024, 7]]
+    with pytest.raises(ReadError, match="31 bits"):
+        fill_with_air(np.array([[3000000000, 7]], np.uint32), np.array([[False, True]]), 1.0, 0.0)

@@ -66,6 +66,10 @@ def test_parent_folders_are_not_searched(tmp_path: Path) -> None:
         ('keep_ids = "perhaps"', "keep_ids"),
         ('labels_format = "excel"', "'table', 'cq500' or 'rsna'"),
         ("source = 3", "source"),
+        ('select = "thickness<=5"', 'expected a list, e.g. select = ["thickness<=5"]'),
+        ("select = [5]", "expected a list"),
+        ('select = ["thicknes<=5"]', "did you mean 'thickness'?"),
+        ('select = ["+slices>5"]', "not a rule"),
         ('source = ""', "expected a path, got ''"),
         ('source = "a\\u0000b"', "expected a path"),
         ("source = ", "not valid TOML"),
@@ -120,6 +124,20 @@ def test_written_settings_come_back(tmp_path: Path) -> None:
     text = (tmp_path / FILE_NAME).read_text()
     assert 'source = "dicom"' in text, "paths inside the folder move with it"
     assert "preset" not in text
+
+
+def test_rules_are_written_one_a_line_and_come_back(tmp_path: Path) -> None:
+    rules = ["thickness<=5", 'description!=*"C+"*']
+
+    write_project(tmp_path, select=rules)
+
+    text = (tmp_path / FILE_NAME).read_text()
+    assert text.count("\n    ") == 2
+    assert load_project(tmp_path).select == tuple(rules)
+    write_project(tmp_path, select=["all"])
+    assert load_project(tmp_path).select == ("all",)
+    write(tmp_path, "")
+    assert load_project(tmp_path).select == ()
 
 
 def test_relative_paths_are_meant_from_the_working_folder(

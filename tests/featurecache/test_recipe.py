@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from featurecache.errors import UsageError
+from featurecache.framing import parse_framing
 from featurecache.recipe import WINDOWS, Recipe, differences, only_numerics, parse_windows
 
 RECIPE = Recipe(
@@ -20,7 +21,8 @@ RECIPE = Recipe(
         {"backbone": "vgg19"}, {"weights": "b" * 64}, {"layer": "features.29"}, {"pool": "max"},
         {"windows": ((80.0, 200.0),)}, {"size": 256}, {"zoom": 512}, {"mean": (0.0, 0.5, 0.5)},
         {"std": (0.2, 0.2, 0.3)}, {"resize": "pad"}, {"values_version": 2},
-        {"hu_range": (-1000.0, 3071.0)},
+        {"hu_range": (-1000.0, 3071.0)}, {"resize": parse_framing(224, "crop").words},
+        {"spacing_mm": 1.0}, {"fov_mm": 250.0},
     ],
 )  # fmt: skip
 def test_every_field_that_changes_values_changes_the_identity(change):
@@ -30,6 +32,28 @@ def test_every_field_that_changes_values_changes_the_identity(change):
     (sentence,) = differences(RECIPE.document(), other.document())
     assert sentence.startswith(next(iter(change)))
     assert not only_numerics(RECIPE.document(), other.document())
+
+
+def test_a_recipe_without_a_field_of_view_keeps_the_fingerprint_it_had_before_there_were_any():
+    assert RECIPE.fingerprint() == {
+        "identity": "2ea97e33a000b114027db7317c344d8cf1835131a6288d9e705af394ab5602f0",
+        "numerics": "b374336d74b7de86cdc01f816705bd3c101408c52d5222756080af97fa047196",
+    }
+    assert not {"spacing_mm", "fov_mm", "fit"} & set(RECIPE.document())
+
+
+def test_a_field_of_view_stands_in_the_document_and_in_the_difference():
+    other = replace(RECIPE, spacing_mm=1.0, fov_mm=250.0)
+    assert {"spacing_mm": 1.0, "fov_mm": 250.0}.items() <= other.document().items()
+    assert differences(RECIPE.document(), other.document()) == [
+        "spacing_mm is absent, not 1.0", "fov_mm is absent, not 250.0"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad", "crop"])
+def test_a_recipe_gives_back_the_framing_it_was_made_of(fit):
+    framing = parse_framing(224, fit)
+    assert replace(RECIPE, resize=framing.words).framing == framing
 
 
 @pytest.mark.parametrize("change", [{"precision": "bf16"}, {"dtype": "float16"}])

@@ -95,6 +95,7 @@ def test_shuffled_names_and_numbers_give_the_same_stacks(tmp_path, write_series,
         ds.InstanceNumber = 8 - number
         ds.SliceLocation = random.Random(number).random()
         ds.SpacingBetweenSlices = 99
+        ds.SliceThickness = 0.1 * (number + 1)
         ds.save_as(tmp_path / "shuffled" / name)
     first = scanned(tmp_path / "plain", "a.sqlite")
     second = scanned(tmp_path / "shuffled", "b.sqlite")
@@ -382,7 +383,7 @@ def test_hostile_text_stays_text(tmp_path, write_series, scanned):
 
 
 def test_a_reader_that_dies_costs_one_file(tree, scanned, monkeypatch):
-    """Case 41, in the scan."""
+    """Case 41, in the scan: the file is set aside, and tried again by the next scan."""
     module = Path(tree).parent / "deadly.py"
     module.write_text(
         "import os\nfrom featurecache.intake import read_file as read\n"
@@ -395,8 +396,43 @@ def test_a_reader_that_dies_costs_one_file(tree, scanned, monkeypatch):
 
     monkeypatch.setattr(scan_module, "read_file", deadly.read_file)
     result = scanned(tree)
-    assert reasons(result.account, "failed") == {"killed the reader": 2}
-    assert result.account.used == 6
+    assert reasons(result.account, "skipped")["killed the reader"] == 2
+    assert (result.account.used, result.account.failed) == (6, 0)
+    monkeypatch.undo()
+    assert scanned(tree).account.used == 8
+
+
+def test_a_reader_that_hangs_costs_one_file(tree, scanned, monkeypatch):
+    """Case 42, in the scan: the file is set aside, and tried again by the next scan."""
+    module = Path(tree).parent / "stuck.py"
+    module.write_text(
+        "import time\nfrom featurecache.intake import read_file as read\n"
+        "def read_file(item, **options):\n"
+        "    if item[0].endswith(b'20-001.dcm'):\n        time.sleep(1000)\n"
+        "    return read(item, **options)\n"
+    )
+    monkeypatch.syspath_prepend(str(module.parent))
+    import stuck
+
+    monkeypatch.setattr(scan_module, "read_file", stuck.read_file)
+    result = scanned(tree, timeout_s=2.0)
+    assert reasons(result.account, "skipped")["time-out"] == 1
+    assert (result.account.used, result.account.failed) == (7, 0)
+    monkeypatch.undo()
+    assert scanned(tree).account.used == 8
+
+
+def test_a_file_that_was_unreadable_is_tried_again(tree, scanned):
+    """A permission that is given later changes neither size nor time."""
+    from featurecache import files
+
+    result = scanned(tree)
+    with sqlite3.connect(result.path) as database:
+        database.execute(
+            "UPDATE files SET status = 'skipped', reason = ? WHERE path LIKE '%10-001.dcm'",
+            (files.UNREADABLE,),
+        )
+    assert scanned(tree).account.used == 8
 
 
 def test_a_second_scan_opens_only_what_changed(tree, scanned, monkeypatch, write_ct):
@@ -460,6 +496,7 @@ def test_a_folder_that_vanishes_is_forgotten(tree, scanned):
 
 
 def killed_scan(root, index, delay_s):
+    """Scan in another process and kill it some time after its imports; its workers die too."""
     program = textwrap.dedent(
         f"""
         import sys; sys.path[:] = {sys.path!r}
@@ -467,27 +504,70 @@ def killed_scan(root, index, delay_s):
         from featurecache import scan
         scan._COMMIT_EVERY_S = 0.0
         scan._CHUNK = 4
+        print("go", flush=True)
         scan.scan(Path({str(root)!r}), Path({str(index)!r}), workers=1)
         """
     )
-    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout.readline() == b"go\n"
         time.sleep(delay_s)
         process.send_signal(signal.SIGKILL)
+
+
+def is_half_done(index) -> bool:
+    """Whether a killed scan left some of its work, and not all of it."""
+    if not index.exists():
+        return False
+    with sqlite3.connect(index) as database:
+        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        files = tables and database.execute("SELECT count(*) FROM files").fetchone()[0]
+        finished = tables and database.execute("SELECT value FROM meta WHERE key = 'complete'")
+        return bool(files) and finished.fetchone() != (1,)
 
 
 def test_a_killed_scan_continues_and_ends_with_the_same_index(
     tmp_path, write_series, write_ct, scanned
 ):
     root = tmp_path / "root"
-    for number in range(12):
+    for number in range(24):
         write_series(root / f"s{number}", 8, uid=f"1.2.{number}")
     shutil.copy(root / "s1" / "1.2.1-000.dcm", root / "copy.dcm")
     clean = content(scanned(root, "clean.sqlite").path)
     rng = random.Random(0)
     killed = tmp_path / "killed.sqlite"
-    for _ in range(6):
-        killed_scan(root, killed, rng.uniform(0.15, 0.6))
+    half_done = 0
+    for _ in range(20):
+        if half_done == 4:
+            break
+        killed_scan(root, killed, rng.uniform(0.1, 0.7))
+        if is_half_done(killed):
+            half_done += 1
+        elif killed.exists():
+            killed.unlink()  # it was killed too early or too late to learn from
+    assert half_done >= 2
     assert content(scanned(root, "killed.sqlite").path) == clean
+
+
+def test_a_scan_killed_while_files_change_ends_as_if_it_had_not_been(
+    tmp_path, write_series, scanned
+):
+    root = tmp_path / "root"
+    for number in range(16):
+        write_series(root / f"s{number}", 8, uid=f"1.2.{number}")
+    killed, clean = tmp_path / "killed.sqlite", tmp_path / "clean.sqlite"
+    scanned(root, "killed.sqlite")
+    shutil.copy(killed, clean)
+    shutil.rmtree(root / "s3")
+    for path in (root / "s5").iterdir():
+        os.utime(path, ns=(1, 1))
+    write_series(root / "new", 40, uid="1.2.99")
+    rng = random.Random(1)
+    for _ in range(5):
+        killed_scan(root, killed, rng.uniform(0.1, 0.5))
+    assert content(scanned(root, "killed.sqlite").path) == content(
+        scanned(root, "clean.sqlite").path
+    )
 
 
 def test_an_interrupted_index_is_refused_until_the_scan_is_finished(tree, scanned):
@@ -555,7 +635,7 @@ def test_a_file_that_escapes_the_account_is_an_error(tree, monkeypatch, tmp_path
         yield from real(root, excluded)
 
     monkeypatch.setattr(scan_module, "walk_tree", forgetful)
-    monkeypatch.setattr(scan_module._Scan, "_record", lambda self, item, record: None)
+    monkeypatch.setattr(scan_module._Scan, "_note", lambda self, entry, known, record: None)
     with pytest.raises(FeatureCacheError, match="does not balance"):
         scan(tree, tmp_path / "i.sqlite", workers=1)
 

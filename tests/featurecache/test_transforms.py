@@ -1,12 +1,25 @@
 """Stored values become network input exactly as plain formulas say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurecache.transforms import apply_windows, rescale, resize
+from featurecache.framing import parse_framing
+from featurecache.transforms import (
+    apply_windows,
+    enlarge,
+    make_square,
+    rescale,
+    resize,
+    to_grey,
+    to_input,
+)
+
+BRAIN = [(40.0, 80.0)]
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int32])
@@ -55,6 +68,104 @@ def test_resize_equals_torchvisions_antialiased_bilinear():
 
 def test_zoom_enlarges_the_small_image():
     images = torch.rand(1, 3, 100, 100)
-    zoomed = resize(images, 32, zoom=64)
+    zoomed = enlarge(resize(images, 32), 64)
     expected = torch.nn.functional.interpolate(resize(images, 32), (64, 64), mode="bilinear")
     torch.testing.assert_close(zoomed, expected)
+
+
+def grey(hu, framing, windows=BRAIN, spacing_mm=None):
+    """Images of stored values that are HU already."""
+    ones = torch.ones(len(hu), dtype=torch.float64)
+    spacing = None if spacing_mm is None else torch.tensor(spacing_mm, dtype=torch.float64)
+    return to_grey(hu, ones, 0 * ones, windows, framing, spacing)
+
+
+@pytest.fixture
+def hu():
+    """Two slices (2, 30, 41) with values around the brain window."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(-40, 120, (2, 30, 41), generator=generator, dtype=torch.int16)
+
+
+def test_the_default_framing_is_window_then_resize_to_the_last_bit(hu):
+    plain = ((hu.float() - (40 - 80 / 2)) / 80).clamp(0, 1)[:, None]
+    plain = torch.nn.functional.interpolate(plain, (24, 24), mode="bilinear", antialias=True)
+    torch.testing.assert_close(grey(hu, parse_framing(24)), plain, rtol=0, atol=0)
+    recipe = SimpleNamespace(
+        windows=BRAIN, framing=parse_framing(24), zoom=None, mean=(0.4, 0.5, 0.6), std=(0.2,) * 3
+    )
+    ones = torch.ones(2, dtype=torch.float64)
+    normalised = (plain - torch.tensor([0.4, 0.5, 0.6]).reshape(3, 1, 1)) / 0.2
+    torch.testing.assert_close(to_input(hu, ones, 0 * ones, recipe), normalised)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_pad_adds_air_on_both_shorter_sides(hu, turned):
+    hu = hu.float().mT if turned else hu.float()
+    square = make_square(hu, "pad")
+    assert square.shape == (2, 41, 41)
+    square = square.mT if turned else square
+    assert (square[:, :5] == -1024).all()
+    assert (square[:, 35:] == -1024).all()
+    torch.testing.assert_close(square[:, 5:35], hu.mT if turned else hu, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_crop_cuts_both_longer_sides(hu, turned):
+    hu = hu.float().mT if turned else hu.float()
+    square = make_square(hu, "crop")
+    expected = hu[:, 5:35] if turned else hu[:, :, 5:35]
+    torch.testing.assert_close(square, expected, rtol=0, atol=0)
+
+
+def test_fits_keep_the_aspect_ratio_but_squash(hu):
+    """A square in the image stays one, or becomes 2 x 1."""
+    wide = torch.full((1, 32, 64), -1000, dtype=torch.int16)
+    wide[:, 8:24, 24:40] = 100
+    extents = {}
+    for fit in ("squash", "pad", "crop"):
+        lit = grey(wide, parse_framing(32, fit))[0, 0] > 0.5
+        extents[fit] = (int(lit.any(1).sum()), int(lit.any(0).sum()))
+    assert extents == {"squash": (16, 8), "pad": (8, 8), "crop": (16, 16)}
+
+
+def test_a_square_image_is_the_same_in_every_fit(hu):
+    square = hu[:, :, :30]
+    images = [grey(square, parse_framing(24, fit)) for fit in ("squash", "pad", "crop")]
+    torch.testing.assert_close(images[0], images[1], rtol=0, atol=0)
+    torch.testing.assert_close(images[0], images[2], rtol=0, atol=0)
+
+
+def test_refuses_a_fit_that_does_not_exist(hu):
+    with pytest.raises(ValueError, match="Got 'stretch'"):
+        make_square(hu.float(), "stretch")
+
+
+def test_air_beyond_the_slice_is_what_the_window_makes_of_it(hu):
+    framing = parse_framing(60, spacing_mm=1, fov_mm=60)
+    images = grey(hu, framing, [*BRAIN, (-1024.0, 100.0)], spacing_mm=[[1.0, 1.0]] * 2)
+    assert (images[:, 0, :15] == 0).all()
+    assert (images[:, 1, :15] == 0.5).all()
+    torch.testing.assert_close(
+        images[:, 0, 15:45, 9:50].mean(), apply_windows(hu.float(), BRAIN).mean(),
+        atol=0.02, rtol=0,
+    )  # fmt: skip
+
+
+def test_an_object_keeps_its_size_in_mm_whatever_the_pixels_are():
+    def disc(side, spacing_mm):
+        y, x = np.mgrid[:side, :side] - (side - 1) / 2
+        inside = np.hypot(x, y) * spacing_mm < 50
+        return torch.from_numpy(np.where(inside, 1000, -1000).astype(np.int16))[None]
+
+    framing = parse_framing(125, spacing_mm=1, fov_mm=250)
+    areas_mm2 = [
+        float(grey(disc(side, mm), framing, spacing_mm=[[mm, mm]]).sum()) * 2 * 2
+        for side, mm in ((512, 0.45), (512, 0.6), (256, 0.9), (300, 1.3))
+    ]
+    np.testing.assert_allclose(areas_mm2, np.pi * 50**2, rtol=0.02)
+
+
+def test_a_field_of_view_needs_the_spacing(hu):
+    with pytest.raises(ValueError, match="needs the spacing"):
+        grey(hu, parse_framing(24, fov_mm=250))

@@ -59,3 +59,18 @@ def test_row_statistics_equal_those_of_all_rows():
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(scale[:4], rows[:, :4].std(axis=0), rtol=1e-6)
     assert scale[4] == 1.0  # a feature that does not vary
+
+
+def test_small_numbers_are_standardised_as_large_ones_are():
+    rng = np.random.default_rng(0)
+    X = [rng.normal(2.0, 1.0, size=(20, 3)) for _ in range(5)]
+    mean, scale = row_statistics(X)
+    tiny_mean, tiny_scale = row_statistics([(matrix * 1e-7).astype(np.float32) for matrix in X])
+    np.testing.assert_allclose(tiny_mean, mean * 1e-7, rtol=1e-4)
+    np.testing.assert_allclose(tiny_scale, scale * 1e-7, rtol=1e-4)
+
+
+def test_a_constant_is_only_centred():
+    constant = [np.full((4, 2), value, np.float32) for value in (0.1, 0.1)]
+    assert row_statistics(constant)[1].tolist() == [1.0, 1.0]
+    assert row_statistics([np.zeros((4, 2), np.float16)])[1].tolist() == [1.0, 1.0]

@@ -242,3 +242,10 @@ def test_names_are_offered_by_the_package():
         assert getattr(seqhead, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = seqhead.nothing
+
+
+@pytest.mark.parametrize("scorer", [scorers.roc_auc, scorers.average_precision])
+def test_a_fold_without_any_known_label_scores_nan(problem, scorer):
+    X, y, patients = problem
+    model = PooledSVC().fit(X, y, groups=patients)
+    assert np.isnan(scorer(model, X[:5], np.full_like(np.asarray(y[:5], float), np.nan)))

@@ -9,8 +9,8 @@ from seqhead.scores import scores_at
 from seqhead.text import evaluation_text
 
 KEYS = {
-    "n", "positives", "threshold", "auc", "auc_ci", "accuracy", "precision", "recall",
-    "specificity", "f1", "average_precision", "log_loss",
+    "n", "positives", "threshold", "threshold_chosen", "auc", "auc_ci", "accuracy",
+    "precision", "recall", "specificity", "f1", "average_precision", "log_loss",
 }  # fmt: skip
 
 
@@ -25,6 +25,7 @@ def predictions_of(seed=0, n=240, per_patient=2, slices=False):
             "split": np.array(["train", "validation", "test"])[(patient // 4) % 3],
         }
     )
+    table["group"] = table["patient"]
     if slices:
         table["slice"] = [f"i{k}" for k in range(n)]
     y = {"A": rng.random(n) < 0.4, "B": rng.random(n) < 0.3, "C": np.zeros(n, bool)}
@@ -34,6 +35,12 @@ def predictions_of(seed=0, n=240, per_patient=2, slices=False):
         table[f"baseline:{name}"] = rng.random(n)
     table.loc[::17, "y:B"] = np.nan
     return table
+
+
+def series_of(table):
+    """``series.csv`` of slice predictions, with a baseline that no slice has."""
+    found = table.groupby("series", sort=False)[["y:A", "y:B", "y:C"]].max().reset_index()
+    return found.assign(**{"baseline:A": 0.25, "baseline:B": 0.25, "baseline:C": 0.25})
 
 
 def test_the_document_has_the_fixed_keys():
@@ -86,6 +93,26 @@ def test_a_label_without_positives_is_not_a_number_and_not_in_the_mean():
     assert "macro (2 of 3 labels)" in text
 
 
+def test_a_label_that_nobody_knows_is_said_to_be_so_and_its_threshold_to_be_no_choice():
+    table = predictions_of()
+    table["y:C"] = np.nan
+    got = evaluate_predictions(table, ("A", "B", "C"), "series")
+    text = "\n".join(evaluation_text(got, "r"))
+    assert "n/a (none known)" in text
+    assert "0.500*" in text
+    assert "* 0.5 for want of a choice" in text
+    assert got.model["labels"]["A"]["threshold_chosen"]
+
+
+def test_patients_of_two_spellings_are_resampled_and_averaged_as_one():
+    table = predictions_of()
+    first, second = table["patient"].unique()[8:10]
+    table.loc[table["patient"] == second, "group"] = first
+    got = evaluate_predictions(table, ("A", "B"), "patient")
+    assert got.patients == table[table["split"] == "test"]["patient"].nunique() - 1
+    assert got.n == got.patients
+
+
 def test_the_baseline_stands_beside_the_model_in_the_text():
     lines = evaluation_text(evaluate_predictions(predictions_of(), ("A", "B", "C"), "series"), "r")
     header = next(line for line in lines if line.startswith("label"))
@@ -105,13 +132,25 @@ def test_a_patient_is_the_mean_of_its_series_and_has_what_any_has():
 
 def test_a_series_is_its_most_suspicious_slice():
     table = predictions_of(slices=True)
-    scores = scores_at(table, ("A", "B"), "series")
+    scores = scores_at(table, ("A", "B"), "series", series_of(table))
     names = table["series"].unique()
     assert len(scores) == len(names)
     for k, series in enumerate(names):
         rows = table[table["series"] == series]
         assert scores.probability[k, 0] == rows["p:A"].max()
         assert scores.y[k, 0] == rows["y:A"].max()
+
+
+def test_slices_that_failed_change_no_label_of_a_series_and_the_baseline_is_that_of_series():
+    table = predictions_of(slices=True)
+    series = series_of(table)
+    positive = series["series"][series["y:A"] == 1].iloc[0]
+    gone = table[~((table["series"] == positive) & (table["y:A"] == 1))]
+    assert gone.loc[gone["series"] == positive, "y:A"].max() == 0
+    scores = scores_at(gone, ("A", "B"), "series", series)
+    place = gone["series"].unique().tolist().index(positive)
+    assert scores.y[place, 0] == 1.0
+    assert (scores.baseline == 0.25).all()
 
 
 def test_series_cannot_be_judged_as_slices():

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from featurecache.errors import StoreIncompleteError
+from seqhead.baselines import SERIES_FEATURES
 from seqhead.errors import FitError, LabelError
+from seqhead.evaluate import evaluate_run
 from seqhead.fit import fit
 from seqhead.options import parse_fit_options
 from seqhead.sources import Sources, open_sources
@@ -11,7 +13,8 @@ QUICK = {"hidden": 4, "epochs": 2, "device": "cpu"}
 
 
 def fit_in(toy, name="run", **options):
-    options = {**QUICK, **options}
+    quick = {"device": "cpu"} if options.get("head") == "svm" else QUICK
+    options = {**quick, **options}
     sources = Sources(toy.store, toy.labels, slice_labels=options.pop("slice_labels", None))
     return fit(sources, parse_fit_options(**options), out=toy.folder / name, project=toy.folder)
 
@@ -113,6 +116,103 @@ def test_labels_with_one_class_are_told(toy):
     report = fit_in(toy)
     assert "no positive test series for EDH" in report.notes
     assert report.validation["labels"]["EDH"]["auc"] is None
+
+
+def test_a_label_that_nobody_knows_is_told_once(toy):
+    lines = toy.labels.read_text().splitlines()
+    toy.labels.write_text("\n".join([lines[0] + ",EDH", *(f"{line}," for line in lines[1:])]))
+    assert [note for note in fit_in(toy).notes if "EDH" in note] == ["no known EDH in any series"]
+
+
+def test_slices_without_labels_are_counted(toy):
+    lines = toy.slices.read_text().splitlines()
+    toy.slices.write_text("\n".join([*lines[:5], *lines[7:]]))
+    report = fit_in(toy, level="slice", slice_labels=toy.slices)
+    assert "2 slices without a known label, not learnt from" in report.notes
+
+
+def test_a_patient_of_the_labels_that_dicom_has_not_is_told_and_kept_together(toy):
+    lines = toy.labels.read_text().splitlines()
+    lines[1:3] = [f"000-renamed,{line.partition(',')[2]}" for line in lines[1:3]]
+    toy.labels.write_text("\n".join(lines))
+    report = fit_in(toy)
+    assert any("PatientID is '000-renamed'" in note for note in report.notes)
+
+
+def test_slice_runs_know_the_users_ids_of_series_and_patients(toy, planted):
+    rows = [
+        f"{planted.patients[s]},{s},{s}.{k},{planted.slices[f'{s}.{k}']}"
+        for s, matrix in planted.matrices.items()
+        for k in range(len(matrix))
+    ]
+    header = "PatientID,SeriesInstanceUID,SOPInstanceUID,ICH"
+    toy.slices.write_text("\n".join([header, *rows]))
+    predictions = fit_in(toy, level="slice", slice_labels=toy.slices).run.predictions
+    assert (predictions["user_series"] == predictions["series"]).all()
+    assert (predictions["user_patient"] == predictions["patient"]).all()
+
+
+def test_the_series_of_a_slice_run_keep_the_label_of_a_slice_that_failed(toy, planted, make_store):
+    plain = fit_in(toy, level="slice", slice_labels=toy.slices)
+    test = plain.run.folds.query("split == 'test'")["series"]
+    series = next(s for s in test if planted.series[s][0])
+    shown = [k for k in range(len(planted.matrices[series])) if planted.slices[f"{series}.{k}"]]
+    toy.store = make_store(
+        toy.folder / "holed.zarr", planted.matrices, patients=planted.patients,
+        failed={series: shown},
+    )  # fmt: skip
+    holed = fit_in(toy, "holed", level="slice", slice_labels=toy.slices)
+    assert holed.run.folds["split"].tolist() == plain.run.folds["split"].tolist()
+    for level in ("series", "patient"):
+        before, after = (evaluate_run(r.run, level).model["labels"]["ICH"] for r in (plain, holed))
+        assert before["positives"] == after["positives"] > 0
+
+
+@pytest.mark.parametrize("level", ["series", "patient"])
+def test_a_slice_run_stands_beside_the_baseline_of_series(toy, level):
+    of_slices = fit_in(toy, level="slice", slice_labels=toy.slices).run
+    toy.labels = toy.slices
+    of_series = fit_in(toy, "second", level="series").run
+    got, expected = (evaluate_run(run, level).baseline for run in (of_slices, of_series))
+    assert got["features"] == list(SERIES_FEATURES)
+    of_model = {"auc_difference", "auc_difference_ci"}
+    got, expected = (baseline["labels"]["ICH"] for baseline in (got, expected))
+    assert {k: v for k, v in got.items() if k not in of_model} == {
+        k: v for k, v in expected.items() if k not in of_model
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"head": "svm", "rnn": "lstm"}, "--rnn"),
+        ({"head": "svm", "epochs": 3}, "--epochs"),
+        ({"head": "svm", "device": "cuda"}, "--device"),
+        ({"rnn": "none", "hidden": 12}, "--hidden"),
+        ({"rnn": "none", "layers": 1}, "--layers"),
+        ({"svm_input": "pooled"}, "--svm-input"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(options, name):
+    with pytest.raises(FitError, match=f"{name} has no effect"):
+        parse_fit_options(**options)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32 - 1])
+def test_seeds_beyond_32_bits_are_refused(seed):
+    with pytest.raises(FitError, match="--seed"):
+        parse_fit_options(seed=seed)
+
+
+def test_the_largest_seed_works(toy):
+    assert fit_in(toy, seed=2**32 - 2, head="svm").run.config.split.seed == 2**32 - 2
+
+
+def test_labels_need_no_choice_of_features(toy, monkeypatch):
+    names = ["toy", "unfinished"]
+    monkeypatch.setattr("featurecache.store.FeatureStore.names", names)
+    sources = Sources(toy.store, toy.labels)
+    assert open_sources(sources, any_features=True).features.name == "toy"
 
 
 def test_the_level_must_fit_the_labels(toy):

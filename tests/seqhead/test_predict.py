@@ -19,7 +19,8 @@ def fitted(toy, make_store, planted):
     )
 
     def fitted(**options):
-        given = parse_fit_options(**{"hidden": 4, "epochs": 2, "device": "cpu", **options})
+        quick = {} if options.get("head") == "svm" else {"hidden": 4, "epochs": 2}
+        given = parse_fit_options(**{**quick, "device": "cpu", **options})
         sources = Sources(store, toy.labels, slice_labels=toy.slices)
         return fit(sources, given, out=toy.folder / "run").run
 
@@ -49,6 +50,18 @@ def test_series_without_features_are_listed(toy, fitted, make_store, planted):
     predictions = predict_store(run, FeatureStore.open(store), device="cpu")
     assert predictions.empty_series == [first]
     assert first not in predictions.table["series"].tolist()
+
+
+def test_series_with_failed_slices_are_predicted_and_listed(toy, fitted, make_store, planted):
+    run = fitted()
+    some = dict(list(planted.matrices.items())[:3])
+    first = next(iter(some))
+    store = make_store(
+        toy.folder / "new.zarr", some, patients=planted.patients, recipe=RECIPE, failed={first: [1]}
+    )
+    predictions = predict_store(run, FeatureStore.open(store), device="cpu")
+    assert predictions.partial_series == [first]
+    assert first in predictions.table["series"].tolist()
 
 
 def test_features_of_another_recipe_are_refused_by_field(toy, fitted, make_store, planted):

@@ -10,7 +10,8 @@ from seqhead.errors import LeakError, RunError
 from seqhead.evaluate import evaluate_run
 from seqhead.fit import fit
 from seqhead.options import parse_fit_options
-from seqhead.run import Run, next_run_path
+from seqhead.run import Run
+from seqhead.run_folder import next_run_path
 from seqhead.sources import Sources
 
 
@@ -47,8 +48,15 @@ def test_a_run_folder_holds_what_is_promised(run):
 @pytest.mark.parametrize(
     "options",
     [
-        {"rnn": "lstm", "bidirectional": True, "layers": 2, "pool": "attention"},
-        {"rnn": "none", "pool": "mean"},
+        {
+            "rnn": "lstm",
+            "hidden": 4,
+            "bidirectional": True,
+            "layers": 2,
+            "pool": "attention",
+            "epochs": 2,
+        },
+        {"rnn": "none", "pool": "mean", "epochs": 2},
         {"head": "svm"},
         {"head": "svm", "svm_input": "padded"},
     ],
@@ -56,7 +64,7 @@ def test_a_run_folder_holds_what_is_promised(run):
 def test_a_model_read_back_gives_the_probabilities_that_were_written(toy, options):
     report = fit(
         Sources(toy.store, toy.labels),
-        parse_fit_options(hidden=4, epochs=2, device="cpu", **options),
+        parse_fit_options(device="cpu", **options),
         out=toy.folder / "run", project=toy.folder,
     )  # fmt: skip
     model = Run.open(report.run.path).load_model("cpu")
@@ -104,12 +112,12 @@ def test_a_fit_that_fails_while_writing_leaves_nothing(toy, monkeypatch):
             raise OSError(28, "No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr("seqhead.run._write", full)
+    monkeypatch.setattr("seqhead.run_folder._write", full)
     with pytest.raises(OSError, match="No space left"):
         fit(
             Sources(toy.store, toy.labels), parse_fit_options(head="svm"), out=toy.folder / "runs/a"
         )
-    assert list((toy.folder / "runs").iterdir()) == []
+    assert not (toy.folder / "runs").exists()
 
 
 def test_numbers_count_up(tmp_path):
@@ -175,6 +183,56 @@ def test_a_patient_in_train_and_test_is_refused(run):
     folds.to_csv(run.path / "folds.csv", index=False)
     with pytest.raises(LeakError, match=f"patient {train['patient']} is in more than one split"):
         evaluate_run(Run.open(run.path))
+
+
+def _without_a_test_row(table):
+    return table.drop(table.index[table["split"] == "test"][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "predictions.csv",
+            _without_a_test_row,
+            r"has 0 row\(s\) in predictions.csv",
+        ),
+        ("folds.csv", _without_a_test_row, r"should have 0 by folds.csv"),
+        ("predictions.csv", lambda t: pd.concat([t, t.tail(1)]), r"2 row\(s\) in predictions.csv"),
+        ("predictions.csv", lambda t: t.drop(columns="p:ICH"), "lacks the column 'p:ICH'"),
+        ("predictions.csv", lambda t: t.drop(columns="group"), "lacks the column 'group'"),
+        ("folds.csv", lambda t: t.drop(columns="split"), "lacks the column 'split'"),
+    ],
+)
+def test_tables_that_lack_something_are_refused(run, name, change, message):
+    table = pd.read_csv(run.path / name, dtype=str)
+    change(table).to_csv(run.path / name, index=False)
+    with pytest.raises(RunError, match=message):
+        evaluate_run(Run.open(run.path))
+
+
+def test_a_slice_row_that_is_gone_is_noticed(toy):
+    options = parse_fit_options(hidden=4, epochs=1, device="cpu")
+    path = fit(Sources(toy.store, toy.slices), options, out=toy.folder / "run").run.path
+    table = pd.read_csv(path / "predictions.csv", dtype=str)
+    table.drop(table.index[table["split"] == "test"][1]).to_csv(
+        path / "predictions.csv", index=False
+    )
+    with pytest.raises(RunError, match=r"by folds\.csv"):
+        evaluate_run(Run.open(path))
+
+
+def test_a_model_of_another_size_is_refused_with_the_size(run, toy):
+    config = run.path / "config.toml"
+    config.write_text(config.read_text().replace("hidden = 4", "hidden = 6"))
+    with pytest.raises(RunError, match=r"size mismatch for .*shape"):
+        Run.open(run.path).load_model("cpu")
+
+
+def test_a_model_without_an_rnn_says_so_in_its_name(toy):
+    options = parse_fit_options(rnn="none", epochs=1, device="cpu")
+    run = fit(Sources(toy.store, toy.labels), options, project=toy.folder).run
+    assert run.path.name == "toy-none-max-1"
 
 
 def test_metrics_on_disk_are_what_evaluate_says(run):

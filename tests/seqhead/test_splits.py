@@ -56,7 +56,8 @@ def test_too_few_patients_are_refused():
 
 
 def folds_of(*rows):
-    return pd.DataFrame(rows, columns=["series", "patient", "split"])
+    folds = pd.DataFrame(rows, columns=["series", "patient", "split"])
+    return folds.assign(group=folds["series"], study=folds["series"], user_patient="")
 
 
 def test_a_patient_in_two_splits_is_refused_with_its_rows():

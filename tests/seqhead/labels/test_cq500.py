@@ -52,6 +52,11 @@ def test_names_match_by_number():
     assert not set(spellings) & set(cq500_spellings("CQ500-CT-1"))
 
 
+def test_a_name_with_two_numbers_is_refused(write_csv):
+    with pytest.raises(LabelError, match="line 2: name is 'CQ500CT1 CQ500CT2'"):
+        read_cq500(write_csv(f"{HEADER}\n{row('CQ500CT1 CQ500CT2', *'111')}\n"))
+
+
 def test_a_missing_column_is_named(write_csv):
     path = write_csv(HEADER.replace("R2:EDH", "R2:EDHs") + "\n" + row("CQ500-CT-0", *"111") + "\n")
     with pytest.raises(LabelError, match="needs the column 'R2:EDH'; did you mean 'R2:EDHs'"):

@@ -4,7 +4,7 @@ import pytest
 
 from featurecache.identifiers import Identifiers
 from seqhead.errors import LabelError
-from seqhead.labels.cq500 import cq500_spellings
+from seqhead.labels.cq500 import cq500_name, cq500_spellings
 from seqhead.labels.file import LabelFile
 from seqhead.labels.join import join_labels
 from seqhead.labels.table import read_table
@@ -77,18 +77,54 @@ def test_another_key_is_an_error(write_csv):
 
 
 @pytest.mark.parametrize("identifiers", [KEYED, PLAIN])
-def test_further_ids_that_contradict_the_store_are_an_error(write_csv, identifiers):
+def test_another_patient_than_in_the_store_is_told_and_counted(write_csv, identifiers):
     labels = read_table(write_csv("PatientID,SeriesInstanceUID,A\n01,s1,1\n01,s4,1\n"))
-    with pytest.raises(LabelError, match="line 3: PatientID is '01'"):
-        join_labels(labels, identifiers, *held_by(identifiers, ROWS))
+    joined = join_labels(labels, identifiers, *held_by(identifiers, ROWS))
+    assert joined.values[:, 0].tolist()[3] == 1.0
+    (note,) = joined.notes
+    assert "line 3: PatientID is '01'" in note
+    assert "(1 such row(s))" in note
 
 
 @pytest.mark.parametrize("identifiers", [KEYED, PLAIN])
-@pytest.mark.parametrize("patient_id", ["CQ500-CT-7", "CQ500CT7", "CQ500CT7 CQ500CT7"])
+def test_a_slice_of_another_series_is_an_error(write_csv, identifiers):
+    labels = read_table(write_csv("SeriesInstanceUID,SOPInstanceUID,A\ns1,a,1\ns1,c,1\n"))
+    with pytest.raises(LabelError, match=r"line 3: SeriesInstanceUID is 's1'.*Correct that column"):
+        join_labels(labels, identifiers, *held_by(identifiers, ROWS))
+
+
+def test_a_stack_has_the_label_of_its_own_name_before_that_of_its_series(write_csv):
+    rows = [*ROWS, ("01", "st2", "s3", ("f",)), ("01", "st2", "s3#3", ("g",))]
+    labels = read_table(write_csv("SeriesInstanceUID,A\ns3,0\ns3#2,1\n"))
+    joined = join_labels(labels, KEYED, *held_by(KEYED, rows))
+    np.testing.assert_array_equal(joined.values[:, 0], [np.nan, np.nan, 1, np.nan, 0, 0])
+    assert joined.unmatched_labels == []
+
+
+def test_series_whose_labels_are_all_unknown_are_listed_apart(write_csv):
+    labels = read_table(write_csv("SeriesInstanceUID,A\ns1,1\ns2,\n"))
+    joined = join_labels(labels, PLAIN, *held_by(PLAIN, ROWS))
+    assert joined.unmatched_series == ["s3#2", "s4"]
+    assert joined.unknown_series == ["s2"]
+
+
+def test_nothing_in_common_says_first_what_to_check(write_csv):
+    labels = read_table(write_csv("PatientID,A\nx,1\n"))
+    with pytest.raises(LabelError) as error:
+        join_labels(labels, KEYED, *held_by(KEYED, ROWS))
+    assert str(error.value).index("--labels-format") < str(error.value).index("PatientID values")
+
+
+@pytest.mark.parametrize("identifiers", [KEYED, PLAIN])
+@pytest.mark.parametrize(
+    "patient_id",
+    ["CQ500-CT-7", "CQ500CT7", "CQ500CT7 CQ500CT7", "CQ500CT007", "cq500-ct-07", "CQ500_CT_7"],
+)
 def test_cq500_names_match_however_the_patient_id_is_spelt(identifiers, patient_id):
     labels = LabelFile(
         "reads.csv", "cq500", ("ICH",), pd.DataFrame({"patient": ["CQ500-CT-7", "CQ500-CT-70"]}),
         np.array([2, 3]), np.array([[1.0], [0.0]], np.float32), patient_spellings=cq500_spellings,
+        patient_name=cq500_name,
     )  # fmt: skip
     held = held_by(identifiers, [(patient_id, "st", "s", ("a",))])
     joined = join_labels(labels, identifiers, *held)

@@ -20,6 +20,8 @@ def values_of(path):
         ' PatientID,"\nICH"\n007,1\n008,0\n',
         "PatientID;ICH\n007;1\n008;0\n",
         "PatientID\tICH\n007\t1.0\n008\t0.0\n",
+        "sep=;\nPatientID;ICH\n007;TRUE\n008;FALSE\n",
+        "PatientID,ICH,,\n007,1.00,,\n008,0,\n",
     ],
 )
 def test_spellings_of_a_csv_read_the_same(write_csv, text):
@@ -67,6 +69,12 @@ def test_one_series_of_two_patients_is_refused(write_csv):
         ("PatientID,A\n1,0.5\n", "line 2: A is '0.5'"),
         ("PatientID,A\n1,2\n", "0, 1 or blank"),
         ("Patient,A\n1,1\n", "no column says what a row labels"),
+        ("Patient,A\n1,1\n", "did you mean 'PatientID' by 'Patient'"),
+        ("patient_id,A\n1,1\n", "did you mean 'PatientID' by 'patient_id'"),
+        ("Patient ID,SeriesInstanceUID,A\n1,2,1\n", "did you mean 'PatientID' by 'Patient ID'"),
+        ("PatientID,group\n1,1\n", "a label cannot be named 'group'"),
+        ("PatientID,slice\n1,1\n", "a label cannot be named 'slice'"),
+        ("sep=;\nPatientID;A\n1;x\n", "line 3: A is 'x'"),
         ("PatientID\n1\n", "no label column"),
         ("PatientID,A,A\n1,1,1\n", "two columns are named 'A'"),
         ("PatientID,A,\n1,1,1\n", "column 3 has no name"),
