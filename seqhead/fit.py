@@ -221,6 +221,12 @@ def _notes(cohort: Cohort, split: np.ndarray) -> list[str]:
     notes = [f"{plural(unlabelled, 'slice')} without a known label, not learnt from"] * (
         unlabelled > 0
     )
+    spelt, patients = cohort.series["patient"].nunique(), len(np.unique(cohort.groups))
+    if spelt > patients:
+        notes.append(
+            f"{spelt} PatientIDs count as {plural(patients, 'patient')}: studies or labels connect "
+            "them"
+        )
     known = ~np.isnan(cohort.series_y)
     notes += [
         f"no known {name} in any series"

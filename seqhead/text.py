@@ -84,14 +84,14 @@ def labels_text(statistics: LabelStatistics) -> list[str]:
         "",
     ]
     for joined in statistics.joined:
-        lines.append(_listed(f"{joined.level} labels without a match in the store",
-                             joined.unmatched_labels))  # fmt: skip
-        lines.append(_listed(f"series without {joined.level} labels", joined.unmatched_series))
+        level = joined.level
+        lines += [
+            _listed(f"{level} label", "without a match in the store", joined.unmatched_labels),
+            _listed("series", f"without {level} labels", joined.unmatched_series),
+        ]
         if joined.unknown_series:
-            lines.append(
-                _listed(f"series whose {joined.level} labels are all unknown",
-                        joined.unknown_series)
-            )  # fmt: skip
+            unknown = joined.unknown_series
+            lines.append(_listed("series", f"whose {level} labels are all unknown", unknown))
         lines += [f"note: {note}" for note in joined.notes]
     return lines
 
@@ -118,14 +118,14 @@ def fit_text(report: "FitReport") -> list[str]:
         f"{plural(len(document['labels']), 'label')}: {', '.join(document['labels'])}",
         f"patients: {split}",
     ]
-    for text, ids in (
-        ("labels without a match in the store", left_out["unmatched_labels"]),
-        ("series without labels, not used", left_out["unlabelled_series"]),
-        ("series without any readable slice, left out", left_out["empty_series"]),
-        ("series used without their failed slices", left_out["partial_series"]),
+    for noun, text, ids in (
+        ("label", "without a match in the store", left_out["unmatched_labels"]),
+        ("series", "without labels, not used", left_out["unlabelled_series"]),
+        ("series", "without any readable slice, left out", left_out["empty_series"]),
+        ("series", "used without their failed slices", left_out["partial_series"]),
     ):
         if ids:
-            lines.append(_listed(text, ids))
+            lines.append(_listed(noun, text, ids))
     lines += [f"note: {note}" for note in report.notes]
     if document["epochs"]:
         best = report.history.epochs[document["best_epoch"] - 1]
@@ -276,6 +276,6 @@ def _share(counts: dict[str, int] | None) -> str:
     return f"{counts['positives']} of {known}"
 
 
-def _listed(text: str, ids: Sequence[str]) -> str:
+def _listed(noun: str, text: str, ids: Sequence[str]) -> str:
     shown = ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")
-    return f"{len(ids)} {text}" + (f": {shown}" if ids else "")
+    return f"{plural(len(ids), noun)} {text}" + (f": {shown}" if ids else "")

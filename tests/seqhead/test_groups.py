@@ -80,8 +80,12 @@ def test_slice_labels_connect_the_series_of_their_patients(write_csv):
 
 
 def fit_quickly(toy):
+    return report_of(toy).run
+
+
+def report_of(toy):
     options = parse_fit_options(hidden=4, epochs=1, device="cpu")
-    return fit(Sources(toy.store, toy.labels), options, out=toy.folder / "run").run
+    return fit(Sources(toy.store, toy.labels), options, out=toy.folder / "run")
 
 
 def test_a_study_under_two_patient_ids_is_never_split(toy, planted, make_store):
@@ -92,7 +96,9 @@ def test_a_study_under_two_patient_ids_is_never_split(toy, planted, make_store):
     )
     lines = toy.labels.read_text().splitlines()
     toy.labels.write_text("\n".join(line.partition(",")[2] for line in lines))
-    folds = fit_quickly(toy).folds
+    report = report_of(toy)
+    folds = report.run.folds
+    assert "80 PatientIDs count as 60 patients: studies or labels connect them" in report.notes
     assert folds["patient"].nunique() == 80
     assert folds["group"].nunique() == 60
     assert folds.groupby("study")["split"].nunique().max() == 1
