@@ -22,6 +22,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
+from featurecache.chunks import chunk_numbers, read_rows
 from featurecache.errors import StoreCorruptError, StoreError, UsageError
 from featurecache.metadata import read_metadata, seal
 from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
@@ -393,22 +394,6 @@ def open_array(path: Path, where: str, mode: Literal["r", "r+"] = "r") -> "zarr.
     return array.with_config({"write_empty_chunks": True})
 
 
-def chunk_numbers(folder: Path) -> set[int]:
-    """Numbers along the first axis of the chunk files in an array's folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the array.
-
-    Returns
-    -------
-    set of int
-    """
-    names = (re.fullmatch(r"c\.(\d+)(\.0)?", entry.name) for entry in folder.iterdir())
-    return {int(match.group(1)) for match in names if match}
-
-
 def _read_whole(path: Path, where: str) -> np.ndarray:
     """A whole one-dimensional table column; a missing chunk is an error, not fill values."""
     array = open_array(path, where)
@@ -417,56 +402,3 @@ def _read_whole(path: Path, where: str) -> np.ndarray:
     if missing:
         raise StoreCorruptError(f"{path}: {where} lacks its chunks {sorted(missing)[:5]}")
     return read_rows(array, path, where, 0, None)
-
-
-def read_rows(
-    array: "zarr.Array[Any]", path: Path, where: str, start: int, stop: int | None
-) -> np.ndarray:
-    """Rows of an array, with any damage reported as what it is.
-
-    Parameters
-    ----------
-    array : zarr.Array
-        From `open_array`.
-    path, where
-        What it is called in a message.
-    start : int
-        First row.
-    stop : int or None
-        Row after the last; None for all.
-
-    Returns
-    -------
-    ndarray
-
-    Raises
-    ------
-    StoreCorruptError
-        A chunk does not match its checksum or has another length.
-    """
-    try:
-        return np.asarray(array[start:stop])
-    except Exception as error:
-        chunk = _damaged_chunk(array, start, stop)
-        raise StoreCorruptError(
-            f"{path}: chunk {chunk} of {where} is damaged ({error}). {_remedy(path, where, chunk)}"
-        ) from error
-
-
-def _damaged_chunk(array: "zarr.Array[Any]", start: int, stop: int | None) -> int:
-    rows = array.chunks[0]
-    last = (stop if stop is not None else array.shape[0]) - 1
-    for chunk in range(start // rows, last // rows + 1):
-        try:
-            array[chunk * rows : (chunk + 1) * rows]
-        except Exception:
-            return chunk
-    return start // rows
-
-
-def _remedy(path: Path, where: str, chunk: int) -> str:
-    part, kind, name = where.split("/")
-    if kind not in ("features", "status"):
-        return "Restore it from a copy, or extract into another --store"
-    commit = path / part / "features" / name / f"c.{chunk}.0"
-    return f"Delete {commit} and run the same `featurecache extract` again: it computes that unit"

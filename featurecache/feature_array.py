@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from featurecache.arrays import OK, UNWRITTEN, chunk_numbers, open_array, part_name, read_rows
+from featurecache.arrays import OK, UNWRITTEN, open_array, part_name
+from featurecache.chunks import chunk_numbers, read_rows
 from featurecache.errors import StoreCorruptError, StoreError
 
 
