@@ -67,6 +67,9 @@ def test_rows_are_the_same_whatever_the_unit_size(run, tmp_path):
 
 def test_second_run_has_nothing_left_to_do(run):
     first, second = run(), run()
+    assert first.document()["slices"] == first.document()["slices_this_run"] == first.rows
+    assert second.document()["units"] == second.document()["units_done"] > 0
+    assert second.document()["units_this_run"] == 0
     assert first.timing.slices == first.rows
     assert second.timing.slices == 0
     assert "computed nothing" in second.text()
