@@ -41,8 +41,10 @@ def test_each_slice_has_its_own_slope_and_intercept():
 )  # fmt: skip
 def test_window_is_linear_exact(level, width, hu):
     (value,) = apply_windows(torch.tensor([[[hu]]]), [(level, width)]).flatten().tolist()
-    expected = min(max((hu - (level - width / 2)) / width, 0.0), 1.0)
-    assert value == pytest.approx(expected, abs=1e-5)
+    low = level - width / 2
+    expected = min(max((hu - low) / width, 0.0), 1.0)
+    rounding = 2 * float(np.finfo(np.float32).eps) * max(abs(hu), abs(low)) / width
+    assert value == pytest.approx(expected, abs=1e-6 + rounding)
 
 
 def test_windows_become_channels_in_order():
