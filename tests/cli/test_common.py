@@ -189,8 +189,9 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 _WAITS = """
-import sys, time
+import signal, sys, time
 import click
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with it ignored
 from cli.common import CommandGroup
 @click.group(cls=CommandGroup)
 def main(): pass
