@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from featurecache.select import NOT_SELECTED
+
 _LISTED = 20
+_KINDS_LISTED = 200  # people read these to see what a rule left out or let through
 
 
 def table(rows: Iterable[Sequence[object]], indent: str = "") -> list[str]:
@@ -76,9 +79,9 @@ def scan_text(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _some(rows: list[list[Any]]) -> list[str]:
-    more = [f"  and {len(rows) - _LISTED:,} more: --json lists them all"]
-    return table(rows[:_LISTED], "  ") + (more if len(rows) > _LISTED else [])
+def _some(rows: list[list[Any]], most: int = _LISTED) -> list[str]:
+    more = [f"  and {len(rows) - most:,} more: --json lists them all"]
+    return table(rows[:most], "  ") + (more if len(rows) > most else [])
 
 
 def _selection_lines(rules: list[str]) -> list[str]:
@@ -93,15 +96,19 @@ def _description_lines(series: list[dict[str, Any]]) -> list[str]:
         (
             "use" if one["selected"] else "leave out",
             "? mm" if one["thickness_mm"] is None else f"{one['thickness_mm']:g} mm",
-            one["kernel"] or "no kernel",
-            one["description"] or "no description",
+            " ".join(one["kernel"].split()) or "no kernel",
+            " ".join(one["description"].split()) or "no description",
+            "" if one["selected"] else one["reason"].removeprefix(NOT_SELECTED),
         )
         for one in series
         if one["usable"] and "description" in one
     )
     order = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
     rows: list[list[Any]] = [[count, *kind] for kind, count in order]
-    return ["series by thickness, kernel and description:", *_some(rows)] if rows else []
+    head = "series by thickness, kernel and description, and why they are left out:"
+    if all(one["selected"] for one in series if one["usable"]):
+        head = "series by thickness, kernel and description:"
+    return [head, *_some(rows, _KINDS_LISTED)] if rows else []
 
 
 def info_text(store: Path, document: dict[str, Any]) -> str:

@@ -13,7 +13,8 @@ and ``meta``.
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -193,8 +194,13 @@ class Index:
         inside = os.path.relpath(full, self.root)
         return b"" if inside == os.curdir else os.fsencode(inside)
 
-    def account(self) -> Account:
+    def account(self, series: Collection[str] = (), files: Collection[str] = ()) -> Account:
         """Return the account of the last scan.
+
+        Parameters
+        ----------
+        series, files : collection of str
+            Keys of stacks and paths (as in `Slice`) whose warnings are not counted.
 
         Returns
         -------
@@ -209,22 +215,29 @@ class Index:
                 setattr(account, status, getattr(account, status) + count)
             if status in {"skipped", "failed"}:
                 account.reasons[status, reason] = count
-        self._add_warnings(account)
+        for warning, count in self._warnings(series, files).items():
+            account.reasons["warning", warning] = count
         account.check()
         return account
 
-    def _add_warnings(self, account: Account) -> None:
+    def _warnings(self, series: Collection[str], files: Collection[str]) -> Counter[str]:
         """Count warnings of used files by file; those that only a stack has, by stack."""
-        for warning, count in self.database.execute(
-            "SELECT value, count(*) FROM files, json_each(files.warnings) "
-            "WHERE status = 'used' AND warnings != '[]' GROUP BY value"
-        ):
-            account.reasons["warning", warning] = count
-        for warning, count in self.database.execute(
-            "SELECT warning, count(*) FROM findings JOIN stacks ON stacks.id = stack "
-            "WHERE usable GROUP BY warning"
-        ):
-            account.reasons.setdefault(("warning", warning), count)
+        by_file = Counter(
+            warning
+            for path, warning in self.database.execute(
+                "SELECT files.path, value FROM files, json_each(files.warnings) "
+                "WHERE status = 'used' AND warnings != '[]'"
+            )
+            if not files or os.fsdecode(path) not in files
+        )
+        by_stack = Counter(
+            warning
+            for key, warning in self.database.execute(
+                "SELECT key, warning FROM findings JOIN stacks ON stacks.id = stack WHERE usable"
+            )
+            if key not in series and warning not in by_file
+        )
+        return by_file + by_stack
 
     def _stack(self, row: tuple[Any, ...]) -> Stack:
         identity, key, series_uid, study_uid, patient_id, usable, reason, *rest = row

@@ -15,9 +15,9 @@
 A series is used if it keeps every rule. Patterns are those of a shell (``*``, ``?``, ``[a-z]``),
 match the whole text and ignore case and repeated spaces. A thickness within 0.001 mm of a limit and
 a gap within 0.01 mm of it equal the limit: positions are rounded, most of all those of a tilted
-gantry. A series whose thickness or gap is unknown keeps no rule on it. ``one per study`` chooses last, among what the other rules left; between equals
-(and unknown thickness comes last) the one with the most slices, or the thinnest, then the first
-SeriesInstanceUID in alphabetical order.
+gantry. A series whose thickness or gap is unknown keeps no rule on it. ``one per study`` chooses
+last, among what the other rules left; between equals (and unknown thickness comes last) the one
+with the most slices, or the thinnest, then the first SeriesInstanceUID in alphabetical order.
 """
 
 import math

@@ -139,6 +139,8 @@ def test_an_empty_selection_is_shown_by_scan_and_refused_by_both(initialised: Pa
     assert (shown.exit_code, refused.exit_code) == (2, 2)
     assert "0 used" in shown.stdout
     assert "not selected: kernel matches SOFT40" in shown.stdout
+    kinds = [line for line in shown.stdout.splitlines() if " leave out " in line]
+    assert kinds and all(line.endswith("  kernel matches SOFT40") for line in kinds)
     for result in (shown, refused):
         assert "the rule 'kernel!=SOFT40' took the last 3 of 3" in result.stderr
     assert not (initialised / "cache.zarr").exists()

@@ -111,9 +111,9 @@ PLAIN_NAMES = (
 CONTRAST_NAMES = (
     "POST CONTRAST", "CT POST CONTRAST", "5mm POST CONTRAST", "5/5mm Contrast", "Thin Contrast",
     "CONTRAST", "CECT THIN", "4cc/sec 150cc D3D on", "4cc sec 150cc D3D on", "ORAL & IV", "ORAL IV",
-    "C+", "CT C+ THIN", "HEAD WITH CONTRAST", "CT ANGIO HEAD", "I/V CONTRAST", "HEAD C+", "C + THIN",
+    "C+", "CT C+ THIN", "HEAD WITH CONTRAST", "CT ANGIO HEAD", "I/V CONTRAST", "HEAD C+",
     "4cc sec 150cc D3D on-2", "POST CONTRAST-4", "ORAL IV-3", "PRE & POST CONTRAST", "POST CON",
-    "PRE/POST CONTRAST", "HEAD POSTCONTRAST", "CTA", "CTA HEAD", "HEAD CTA",
+    "PRE/POST CONTRAST", "HEAD POSTCONTRAST", "CTA", "CTA HEAD", "HEAD CTA", "C + THIN",
 )  # fmt: skip
 
 
@@ -218,7 +218,10 @@ def test_what_is_no_rule_is_refused_with_what_was_expected(rules, words) -> None
 
 
 def test_a_selection_is_frozen_and_its_spelling_parses_to_the_same() -> None:
-    rules = ["THICKNESS = 1..3", "slices>20", "slices<1000000", "gap<=4.0019258", "kernel!=a|b", *CQ500_RULES, "one-per-study"]
+    rules = [
+        "THICKNESS = 1..3", "slices>20", "slices<1000000", "gap<=4.0019258", "kernel!=a|b",
+        *CQ500_RULES, "one-per-study",
+    ]  # fmt: skip
     selection = Selection.parse(rules)
     assert Selection.parse(selection.texts) == selection
     assert Selection.parse(["all"]) == Selection.parse([]) == Selection()
