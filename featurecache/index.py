@@ -27,6 +27,7 @@ from featurecache.stacks import Slice, Stack
 
 SCHEMA_VERSION = 2
 _WRITER_CACHE_KIB = 32 << 10  # pages of the tables that a scan fills at many places
+_NAMED = 5
 
 _STACK_COLUMNS = (
     "id, key, series_uid, study_uid, patient_id, usable, reason, tilt_deg, row_spacing_mm, "
@@ -151,12 +152,22 @@ class Index:
         rows = self.database.execute(
             f"SELECT {_STACK_COLUMNS} FROM stacks "  # noqa: S608  constants only
             "WHERE series_uid = ? OR key = ? ORDER BY id",
-            (series, series),
+            (_bindable(series), _bindable(series)),
         ).fetchall()
         return [self._stack(row) for row in rows]
 
     def find(self, series: str) -> Stack:
         """Return one stack, by its key, its SeriesInstanceUID or the folder its files lie in.
+
+        Parameters
+        ----------
+        series : str
+            One of the three. A folder is named from the working folder or, if nothing of the
+            index lies there, from the scanned root, as ``info --series`` prints it.
+
+        Returns
+        -------
+        Stack
 
         Raises
         ------
@@ -164,15 +175,20 @@ class Index:
             If there is none, or the folder holds several.
         """
         select = f"SELECT {_STACK_COLUMNS} FROM stacks "  # noqa: S608  constants only
-        row = self.database.execute(select + "WHERE key = ?", (series,)).fetchone()
+        row = self.database.execute(select + "WHERE key = ?", (_bindable(series),)).fetchone()
         if row is not None:
             return self._stack(row)
-        rows = self.database.execute(
-            select  # noqa: S608  constants only
-            + "WHERE id IN (SELECT stack FROM frames JOIN files ON files.id = file "
-            "WHERE path >= ? AND path < ?) ORDER BY usable DESC, key",
-            _below(self.relative(Path(series))),
-        ).fetchall()
+        rows: list[Any] = []
+        for folder in (Path(series), self.root / series):
+            rows = (
+                rows
+                or self.database.execute(
+                    select  # noqa: S608  constants only
+                    + "WHERE id IN (SELECT stack FROM frames JOIN files ON files.id = file "
+                    "WHERE path >= ? AND path < ?) ORDER BY usable DESC, key",
+                    _below(self.relative(folder)),
+                ).fetchall()
+            )
         usable = [row for row in rows if row[5]]
         candidates = usable or rows
         if len(candidates) == 1:
@@ -182,8 +198,9 @@ class Index:
                 f"No series {series!r} in {self.path}: expected a SeriesInstanceUID or a folder "
                 "with one series. `featurecache info --series` lists them."
             )
-        keys = ", ".join(row[1] for row in candidates[:5])
-        raise UsageError(f"{series!r} holds {len(candidates)} series; name one of: {keys}")
+        keys = ", ".join(row[1] for row in candidates[:_NAMED])
+        more = f" and {len(candidates) - _NAMED:,} more" if len(candidates) > _NAMED else ""
+        raise UsageError(f"{series!r} holds {len(candidates):,} series; name one: {keys}{more}")
 
     def relative(self, path: Path) -> bytes:
         """Return a path as the index stores it: bytes, relative to the root."""
@@ -298,6 +315,11 @@ def _below(folder: bytes) -> tuple[bytes, bytes]:
     if not folder:
         return b"", b"\xff" * 8
     return folder + b"/", folder + b"0"  # "0" follows "/"
+
+
+def _bindable(text: str) -> str:
+    """Return text that SQLite takes; names that are not UTF-8 are no identifiers of ours."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _nan(value: float | None) -> float:

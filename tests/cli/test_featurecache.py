@@ -259,6 +259,9 @@ def test_explain_says_what_became_of_a_file(initialised: Path, phantom: Path) ->
 
     assert result.exit_code == 0
     assert "skipped" in result.stdout
+    both = run("scan", "--explain", phantom / "labels.csv", "--json")
+    assert both.exit_code == 2
+    assert "leave out --json" in both.stderr
 
 
 def test_extract_then_info(initialised: Path) -> None:
