@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.common import printable
 from featurecache.select import NOT_SELECTED
 
 _LISTED = 20
@@ -128,8 +129,10 @@ def info_text(store: Path, document: dict[str, Any]) -> str:
     lines = [
         f"{store}: {document['series']:,} series, {document['slices']:,} slices, "
         f"{document['parts']} part{'s' * (document['parts'] != 1)}, "
-        f"identifiers {document.get('identifiers', 'hashed')}"
+        f"identifiers {document['identifiers']}"
     ]
+    if not document["parts"]:
+        lines = [f"{store} is not there yet"]
     for name, features in document["features"].items():
         lines += ["", *_feature_lines(name, features)]
     if not document["features"]:
@@ -154,7 +157,7 @@ def _feature_lines(name: str, features: dict[str, Any]) -> list[str]:
                 ["failed", f"{features['failed_rows']:,} slices"],
                 ["network", f"{recipe['backbone']}, {recipe['layer']}, {recipe['pool']} pooling"],
                 ["weights", f"{recipe['weights_source']} ({recipe['weights'][:12]})"],
-                ["image", f"windows {windows} HU, {recipe['size']} x {recipe['size']}{zoom}"],
+                ["image", f"windows {windows} HU, {_framing(recipe)}{zoom}"],
                 ["precision", recipe["precision"]],
                 ["identity", features["fingerprint"]["identity"][:16]],
             ],
@@ -163,13 +166,20 @@ def _feature_lines(name: str, features: dict[str, Any]) -> list[str]:
     ]
 
 
+def _framing(recipe: dict[str, Any]) -> str:
+    how = recipe["resize"].partition(",")[0]
+    if recipe.get("fov_mm") is not None:
+        how = f"central {recipe['fov_mm']:g} mm at {recipe['spacing_mm']:.4g} mm"
+    return f"{how}, {recipe['size']} x {recipe['size']}"
+
+
 def _series_lines(series: list[dict[str, Any]]) -> list[str]:
     head = ["series", "SeriesInstanceUID", "folder", "slices", "in store"]
     body = [
         [
-            one["series"],
-            one["series_instance_uid"],
-            one["folder"],
+            one["series"] or "no key yet",
+            one["series_instance_uid"] or "not in the index",
+            printable(one["folder"] or "").replace("\n", "\\n").replace("\t", "\\t"),
             one["n_slices"],
             "yes" if one["in_store"] else "no",
         ]

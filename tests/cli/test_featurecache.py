@@ -322,6 +322,40 @@ def test_kept_ids_are_the_users_own(project: Path, phantom: Path) -> None:
     assert all(one["series"] == one["series_instance_uid"] for one in listed)
 
 
+def test_series_are_listed_before_any_extraction(initialised: Path, phantom: Path) -> None:
+    assert "no index" in run("info", "--series").stderr
+    run("scan")
+
+    result = run("info", "--series", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    listed = json.loads(result.stdout)["series_list"]
+    assert len(listed) == 3
+    assert not any(one["in_store"] for one in listed)
+    assert "cache.zarr is not there yet" in run("info", "--series").stdout
+    for name in ("series", "series_instance_uid", "folder"):
+        shown = run("show", listed[0][name], "--out", "a.png", "--size", "32")
+        assert shown.exit_code == 0, shown.stderr
+    (initialised / "featurecache.key").unlink()
+    assert run("info", "--series").stdout.count("no key yet") == 3
+
+
+def test_series_of_the_store_that_the_index_lacks_are_listed(
+    initialised: Path, phantom: Path
+) -> None:
+    assert run(*EXTRACT, "--plan-only").exit_code == 0
+    assert run("scan", phantom / "dicom/PH000000", "--index", "one.sqlite").exit_code == 0
+
+    listed = json.loads(run("info", "--series", "--json", "--index", "one.sqlite").stdout)
+
+    assert [one["in_store"] for one in listed["series_list"]] == [True] * 3
+    assert [one["folder"] is None for one in listed["series_list"]] == [False, True, True]
+    assert {one["n_slices"] for one in listed["series_list"]} == {
+        one["n_slices"] for one in json.loads(run("scan", "--json").stdout)["series"]
+    }
+    assert run("info", "--series", "--index", "one.sqlite").stdout.count("not in the index") == 2
+
+
 def test_info_of_what_is_no_store_ends_with_5(project: Path) -> None:
     (project / "folder").mkdir()
 
