@@ -170,6 +170,7 @@ def parse_windows(text: str) -> tuple[tuple[float, float], ...]:
     Returns
     -------
     tuple of (level_hu, width_hu)
+        One or three; one for three equal ones, which are the same images.
 
     Raises
     ------
@@ -182,7 +183,7 @@ def parse_windows(text: str) -> tuple[tuple[float, float], ...]:
             f"--windows {text}: a backbone takes three channels, so give one window (repeated) "
             f"or three; got {len(windows)}"
         )
-    return windows
+    return windows if len(set(windows)) > 1 else windows[:1]
 
 
 def _parse_window(text: str) -> tuple[float, float]:

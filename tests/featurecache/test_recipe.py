@@ -73,6 +73,8 @@ def test_where_weights_came_from_is_not_compared():
 def test_windows_by_name_and_by_number():
     assert parse_windows("brain") == ((40.0, 80.0),)
     assert parse_windows("brain, subdural,bone") == ((40, 80), (80, 200), (600, 2800))
+    assert parse_windows("brain,40/80,brain") == parse_windows("brain"), "the same images"
+    assert parse_windows("brain,brain,bone") == ((40, 80), (40, 80), (600, 2800))
     assert parse_windows("-10/350.5") == ((-10.0, 350.5),)
     assert all(width > 0 for _, width in WINDOWS.values())
 
