@@ -123,12 +123,8 @@ def scan(
     from cli import tasks
 
     index_path, selection = tasks.index_path(index, None), tasks.selection(select)
-    if explain is not None and as_json:
-        raise click.UsageError(
-            "--explain prints text: leave out --json, or look into `scan --json`"
-        )
     if explain is not None:
-        echo(tasks.explain(index_path, explain, selection))
+        echo(tasks.explain(index_path, explain, selection, as_json))
         return
     account = tasks.scan(source, index_path, **options)
     account.check()

@@ -153,7 +153,10 @@ class RuleType(click.ParamType):
     """A rule of `featurecache.select`; several in an environment variable are parted by ``;``."""
 
     name = "rule"
-    envvar_list_splitter = ";"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Split at ``;``; what is empty, as after the last one, is no rule."""
+        return [rule for rule in rv.split(";") if rule.strip()]
 
 
 _SELECT: dict[str, Any] = {"multiple": True, "metavar": "RULE", "type": RuleType()}

@@ -76,6 +76,7 @@ def scan_text(document: dict[str, Any]) -> str:
         *_some(unusable),
         *_description_lines(series),
         *_selection_lines(document["selection"]),
+        *_unjudged_lines(series, document["selection"]),
     ]
     return "\n".join(lines)
 
@@ -89,6 +90,19 @@ def _selection_lines(rules: list[str]) -> list[str]:
     if rules == ["all"]:
         return []
     return ["selection, each rule must hold:", *(f"  {rule}" for rule in rules)]
+
+
+def _unjudged_lines(series: list[dict[str, Any]], rules: list[str]) -> list[str]:
+    """What rules let through because a header says nothing."""
+    lines = []
+    for field in ("description", "kernel"):
+        count = sum(one["selected"] and not one.get(field, "?").strip() for one in series)
+        if count and any(rule.startswith(f"{field}!=") for rule in rules):
+            lines.append(
+                f"note: {count:,} of the selected series have no {field}, so no {field}!= rule "
+                "could leave them out"
+            )
+    return lines
 
 
 def _description_lines(series: list[dict[str, Any]]) -> list[str]:

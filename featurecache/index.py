@@ -196,7 +196,8 @@ class Index:
         if not candidates:
             raise UsageError(
                 f"No series {series!r} in {self.path}: expected a SeriesInstanceUID or a folder "
-                "with one series. `featurecache info --series` lists them."
+                "with one series. `featurecache info --series` lists them, and "
+                "`featurecache scan --explain PATH` says what became of a file or folder."
             )
         keys = ", ".join(row[1] for row in candidates[:_NAMED])
         more = f" and {len(candidates) - _NAMED:,} more" if len(candidates) > _NAMED else ""

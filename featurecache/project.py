@@ -14,7 +14,7 @@ from featurecache.select import Selection
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-FILE_NAME = "featurecache.toml"
+FILE_NAME, KEY_NAME = "featurecache.toml", "featurecache.key"
 MAX_BYTES = 64 * 1024
 _PATH_FIELDS = ("source", "store", "labels", "slice_labels", "index", "key")
 
@@ -104,7 +104,7 @@ class Project(BaseModel):
         -------
         Path
         """
-        return self.key or self._beside(store) / "featurecache.key"
+        return self.key or self._beside(store) / KEY_NAME
 
     def run(self) -> Path | None:
         """Give the folder of the last fit, or None.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import create_key
-from featurecache.project import FILE_NAME, load_project, write_project
+from featurecache.project import FILE_NAME, KEY_NAME, write_project
 from featurecache.select import PRESET_RULES, Selection, add_rules
 
 
@@ -55,12 +55,15 @@ def initialise(
     Raises
     ------
     UsageError
-        `source` or a label file is missing, a rule is none, or the folder has settings already.
+        `source` or a label file is missing, a rule is none, the key cannot be written, or the
+        folder has settings already.
     """
     rules = add_rules(PRESET_RULES.get(preset or "", ()), select) if select else None
     rules = rules or PRESET_RULES.get(preset or "")
     selection = Selection.parse(rules or ())
     _check(folder, source, labels, slice_labels, force=force)
+    keep_ids = keep_ids or preset is not None
+    key_lines = _key_lines(key or folder / KEY_NAME, keep_ids)
     path = write_project(
         folder,
         replace=True,
@@ -71,10 +74,10 @@ def initialise(
         slice_labels=slice_labels,
         store=store or folder / "cache.zarr",
         key=key,
-        keep_ids=keep_ids or preset is not None,
+        keep_ids=keep_ids,
         select=list(rules) if rules else None,
     )
-    lines = [f"wrote {path}", *_key_lines(folder), *_selection_lines(selection, preset)]
+    lines = [f"wrote {path}", *key_lines, *_selection_lines(selection, preset)]
     return "\n".join([*lines, *_next_steps(labels, slice_labels)])
 
 
@@ -95,12 +98,14 @@ def _check(
         )
 
 
-def _key_lines(folder: Path) -> list[str]:
-    project = load_project(folder)
-    if project.keep_ids:
+def _key_lines(path: Path, keep_ids: bool) -> list[str]:
+    """Make the key, before the settings: what cannot be made leaves none of them behind."""
+    if keep_ids:
         return ["identifiers will stand in the store as they are (public data)"]
-    path = project.key_for(project.store)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder of the key {path}: {error.strerror}") from error
     if create_key(path):
         return [
             f"wrote {path}: the secret behind the ids of the store; keep it, share it with none"
