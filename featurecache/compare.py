@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from featurecache.reasons import KILLED, PASSING_REASONS, SLICE_REASONS, UNREADABLE
+from featurecache.reasons import RETRIED_REASONS
 from featurecache.walk import Entry
 
 TO_BE_READ_AGAIN = -2
@@ -24,8 +24,7 @@ ELSE status = 'skipped' AND files.reason = walked.reason END
 """
 _KNOWN = "SELECT path, id, size, mtime_ns, revision FROM files WHERE path IN ({paths})"
 
-_RETRIED = (*(SLICE_REASONS[code] for code in sorted(PASSING_REASONS)), KILLED, UNREADABLE)
-"""Reasons that say nothing about the file: a permission, for instance, has no time."""
+_RETRIED = tuple(sorted(RETRIED_REASONS))
 
 
 class Known(NamedTuple):
