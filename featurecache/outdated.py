@@ -6,7 +6,7 @@ Called before a walk, so that the scan looks again at files and series that did 
 import json
 import os
 
-from featurecache.compare import TO_BE_READ_AGAIN
+from featurecache.compare import NOT_MARKED, READ_AGAIN
 from featurecache.index import Index
 from featurecache.nifti_ids import FileIds
 from featurecache.probes import HU_ASSUMED
@@ -47,8 +47,8 @@ def mark_outdated(
     if index.meta("nifti_ids") != digest:
         index.set_meta("complete", 0)
         index.database.executemany(
-            "UPDATE files SET mtime_ns = ? WHERE path = ?",
-            [(TO_BE_READ_AGAIN, os.fsencode(path)) for path in nifti_paths],
+            f"UPDATE files SET {READ_AGAIN} WHERE {NOT_MARKED} AND path = ?",  # noqa: S608
+            [(os.fsencode(path),) for path in nifti_paths],
         )
     index.set_meta("assume_hu", int(assume_hu))
     index.set_meta("min_slices", min_slices)
@@ -73,8 +73,9 @@ def _undecided(index: Index) -> None:
 def _other_assumption(index: Index) -> None:
     index.set_meta("complete", 0)
     index.database.execute(
-        "UPDATE files SET mtime_ns = ? WHERE reason = ? OR warnings LIKE ?",
-        (TO_BE_READ_AGAIN, RESCALE_MISSING, f"%{_ASSUMED}%"),
+        f"UPDATE files SET {READ_AGAIN} WHERE {NOT_MARKED} "  # noqa: S608  constants only
+        "AND (reason = ? OR warnings LIKE ?)",
+        (RESCALE_MISSING, f"%{_ASSUMED}%"),
     )
     _series(
         index,

@@ -16,7 +16,8 @@ _ABOVE = -100.0
 _TOP = 3071  # a scanner's largest HU: metal that is cut off there is no air
 _AIR = slice(2900, 3201)
 _NEVER = slice(2048, 2900)  # -2048 to -1197 HU if wrapped: no such tissue
-_LEAST_SHARE = 0.02
+_SOFT = slice(0, 151)
+_LEAST_AIR, _LEAST_SOFT = 0.02, 0.01
 
 
 def may_be_wrapped(
@@ -51,12 +52,14 @@ def has_air_peak(stored: np.ndarray) -> bool:
     -------
     bool
         True if at least 2 % of the pixels lie at 2900 to 3200 (-1196 to -896 HU if wrapped), 3071
-        left out, and more than twice as many as at 2048 to 2899, where a wrapped slice has
-        nothing.
+        left out, more than twice as many as at 2048 to 2899, where a wrapped slice has nothing,
+        and more than 1 % at 0 to 150, where soft tissue is: in an inverted image it is where the
+        air is in a wrapped one.
     """
     counts = np.bincount(np.clip(stored.ravel(), 0, _MODULUS - 1), minlength=_MODULUS)
     air, never = counts[_AIR].sum() - counts[_TOP], counts[_NEVER].sum()
-    return bool(air and air >= _LEAST_SHARE * stored.size and air > 2 * never)
+    has_air = air >= _LEAST_AIR * stored.size and air > 2 * never
+    return bool(has_air and counts[_SOFT].sum() > _LEAST_SOFT * stored.size)
 
 
 def unwrap(stored: np.ndarray, intercept: float) -> np.ndarray:
