@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "labels": "FEATURECACHE_LABELS",
     "labels_format": "FEATURECACHE_LABELS_FORMAT",
     "slice_labels": "FEATURECACHE_SLICE_LABELS",
+    "nifti_ids": "FEATURECACHE_NIFTI_IDS",
     "select": "FEATURECACHE_SELECT",
 }
 
@@ -31,6 +32,7 @@ _DEFAULT_TEXT = {
     "key": "featurecache.toml, else featurecache.key beside it or the store",
     "keep_ids": "featurecache.toml, else hashed",
     "labels_format": "featurecache.toml, else table",
+    "nifti_ids": "featurecache.toml, else from the paths",
     "select": "featurecache.toml, else all",
 }
 
@@ -125,6 +127,16 @@ def keep_ids_option(function: F) -> F:
         "--keep-ids/--hash-ids",
         help="Keep identifiers as they are: for public, de-identified data sets only.",
         **_shared("keep_ids"),
+    )(function)
+
+
+def nifti_ids_option(function: F) -> F:
+    """Add ``--nifti-ids``, the table of identifiers of NIfTI files (Path or None)."""
+    return click.option(
+        "--nifti-ids",
+        type=_path(),
+        help="CSV that says whose scan each NIfTI file is (path, PatientID, ...).",
+        **_shared("nifti_ids"),
     )(function)
 
 

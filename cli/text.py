@@ -74,6 +74,7 @@ def scan_text(document: dict[str, Any]) -> str:
         ),
         f"{what}{len(unusable):,} not usable",
         *_some(unusable),
+        *_unmatched_lines(document.get("nifti_rows_without_file", [])),
         *_description_lines(series),
         *_selection_lines(document["selection"]),
         *_unjudged_lines(series, document["selection"]),
@@ -84,6 +85,12 @@ def scan_text(document: dict[str, Any]) -> str:
 def _some(rows: list[list[Any]], most: int = _LISTED) -> list[str]:
     more = [f"  and {len(rows) - most:,} more: --json lists them all"]
     return table(rows[:most], "  ") + (more if len(rows) > most else [])
+
+
+def _unmatched_lines(paths: list[str]) -> list[str]:
+    """Rows of the table of NIfTI files that name none."""
+    rows = [[path] for path in paths]
+    return ["rows of --nifti-ids that name no NIfTI file:", *_some(rows)] if rows else []
 
 
 def _selection_lines(rules: list[str]) -> list[str]:

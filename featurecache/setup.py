@@ -1,10 +1,11 @@
 """What `featurecache init` does: check what was given, write the settings, make the key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import create_key
+from featurecache.nifti_ids import read_nifti_table
 from featurecache.project import FILE_NAME, KEY_NAME, write_project
 from featurecache.select import PRESET_RULES, Selection, add_rules
 
@@ -17,6 +18,7 @@ def initialise(
     labels: Path | None = None,
     labels_format: str | None = None,
     slice_labels: Path | None = None,
+    nifti_ids: Path | None = None,
     store: Path | None = None,
     key: Path | None = None,
     keep_ids: bool = False,
@@ -35,6 +37,8 @@ def initialise(
         Sets `labels_format`, `select` and `keep_ids` for a public data set.
     labels, slice_labels : Path or None
         Label files.
+    nifti_ids : Path or None
+        Table of identifiers of NIfTI files.
     labels_format : {"table", "cq500", "rsna"} or None
         None: by preset, else ``table``.
     store, key : Path or None
@@ -55,13 +59,16 @@ def initialise(
     Raises
     ------
     UsageError
-        `source` or a label file is missing, a rule is none, the key cannot be written, or the
-        folder has settings already.
+        `source`, a label file or the table of NIfTI files is missing or wrong, a rule is none, the
+        key cannot be written, or the folder has settings already.
     """
     rules = add_rules(PRESET_RULES.get(preset or "", ()), select) if select else None
     rules = rules or PRESET_RULES.get(preset or "")
     selection = Selection.parse(rules or ())
-    _check(folder, source, labels, slice_labels, force=force)
+    files = {"--labels": labels, "--slice-labels": slice_labels, "--nifti-ids": nifti_ids}
+    _check(folder, source, files, force=force)
+    if nifti_ids is not None:
+        read_nifti_table(nifti_ids)
     keep_ids = keep_ids or preset is not None
     key_lines = _key_lines(key or folder / KEY_NAME, keep_ids)
     path = write_project(
@@ -72,6 +79,7 @@ def initialise(
         labels=labels,
         labels_format=labels_format or preset or "table",
         slice_labels=slice_labels,
+        nifti_ids=nifti_ids,
         store=store or folder / "cache.zarr",
         key=key,
         keep_ids=keep_ids,
@@ -81,14 +89,12 @@ def initialise(
     return "\n".join([*lines, *_next_steps(labels, slice_labels)])
 
 
-def _check(
-    folder: Path, source: Path, labels: Path | None, slice_labels: Path | None, *, force: bool
-) -> None:
+def _check(folder: Path, source: Path, files: Mapping[str, Path | None], *, force: bool) -> None:
     if not source.is_dir():
         hint = "; unzip it first" if source.suffix.lower() in {".zip", ".tar", ".gz"} else ""
         came = "is a file" if source.exists() else "does not exist"
         raise UsageError(f"SOURCE {source} {came}: expected a folder of DICOM files{hint}")
-    for option, file in (("--labels", labels), ("--slice-labels", slice_labels)):
+    for option, file in files.items():
         if file is not None and not file.is_file():
             came = "is a folder" if file.is_dir() else "does not exist"
             raise UsageError(f"{option} {file} {came}: expected a CSV file")
