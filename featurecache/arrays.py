@@ -12,7 +12,7 @@ rules make it safe to kill at any moment:
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,13 @@ from zarr.storage import LocalStore
 from featurecache.chunks import chunk_numbers, read_rows
 from featurecache.errors import StoreCorruptError, StoreError, UsageError
 from featurecache.metadata import read_metadata, seal
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
+from featurecache.tables import (
+    SERIES_COLUMNS,
+    SLICES_COLUMNS,
+    TABLE_ROWS,
+    PartTables,
+    TableBlock,
+)
 
 FORMAT_VERSION = 1
 """Raised when an older featurecache could misread a newer store."""
@@ -33,7 +39,6 @@ FORMAT_VERSION = 1
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
 
-_TABLE_CHUNK_ROWS = 65_536
 _FLAT_KEYS: Any = {"name": "default", "separator": "."}  # one folder per array, fast to list
 _PART = re.compile(r"part-(\d{4})")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -169,26 +174,61 @@ def create_part(path: Path, tables: PartTables) -> int:
     path : Path
         Folder of the store.
     tables : PartTables
-        The rows.
+        The rows, which are taken block by block.
 
     Returns
     -------
     int
         Number of the part.
+
+    Raises
+    ------
+    StoreError
+        Fewer or more rows came than were announced; nothing is left of the part.
     """
     part = len(list_parts(path))
     draft = _fresh(path / f".{part_name(part)}.partial")
-    counts = {"n_series": len(tables.series), "n_slices": len(tables.slices)}
-    _create_group(draft, "", counts)
+    announced = {"series": tables.n_series, "slices": tables.n_slices}
+    _create_group(draft, "", {f"n_{table}": n_rows for table, n_rows in announced.items()})
     for group in ("series", "slices", "features", "status"):
         _create_group(draft, group, {})
-    _write_table(draft, "series", tables.series, SERIES_COLUMNS)
-    _write_table(draft, "slices", tables.slices, SLICES_COLUMNS)
+    for table, n_rows in announced.items():
+        _create_table(draft, table, n_rows)
+    came = dict.fromkeys(announced, 0)
+    for block in tables.blocks:
+        came[block.table] += len(block.rows)
+        if came[block.table] <= announced[block.table]:
+            _write_block(draft, block)
+    if came != announced:
+        shutil.rmtree(draft)
+        raise StoreError(
+            f"{path}: {came} rows came for {part_name(part)}, and {announced} were expected: the "
+            "index changed meanwhile. Run the same command again"
+        )
     draft.rename(path / part_name(part))
     return part
 
 
-def read_table(path: Path, part: int, table: str) -> pd.DataFrame:
+def count_slices(path: Path, part: int) -> int:
+    """Rows N of a part's flat arrays.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    part : int
+        Number of the part.
+
+    Returns
+    -------
+    int
+    """
+    return int(read_metadata(path / part_name(part))["attributes"]["n_slices"])
+
+
+def read_table(
+    path: Path, part: int, table: str, columns: Collection[str] | None = None
+) -> pd.DataFrame:
     """The ``series`` or ``slices`` table of a part.
 
     Parameters
@@ -199,18 +239,20 @@ def read_table(path: Path, part: int, table: str) -> pd.DataFrame:
         Number of the part.
     table : {"series", "slices"}
         Which one.
+    columns : collection of str, optional
+        Read these only.
 
     Returns
     -------
     DataFrame
-        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`.
+        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`, or those asked for.
 
     Raises
     ------
     StoreCorruptError
         A chunk is missing or damaged, or a column has another length.
     """
-    columns = SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
+    columns = columns or _columns(table)
     n_rows = read_metadata(path / part_name(part))["attributes"][f"n_{table}"]
     data = {name: _read_whole(path, f"{part_name(part)}/{table}/{name}") for name in columns}
     for name, values in data.items():
@@ -347,17 +389,27 @@ def _create_group(folder: Path, name: str, attributes: dict[str, Any]) -> zarr.G
     return group
 
 
-def _write_table(folder: Path, name: str, table: pd.DataFrame, columns: dict[str, str]) -> None:
-    group = zarr.open_group(LocalStore(folder), path=name, mode="r+")
-    for column, kind in columns.items():
-        array = group.create_array(
-            column, shape=(len(table),), chunks=(min(max(len(table), 1), _TABLE_CHUNK_ROWS),),
+def _columns(table: str) -> dict[str, str]:
+    return SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
+
+
+def _create_table(folder: Path, table: str, n_rows: int) -> None:
+    group = zarr.open_group(LocalStore(folder), path=table, mode="r+")
+    for column, kind in _columns(table).items():
+        group.create_array(
+            column, shape=(n_rows,), chunks=(min(max(n_rows, 1), TABLE_ROWS),),
             dtype=str if kind == "str" else kind, filters=None, compressors=[Crc32cCodec()],
             fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
             chunk_key_encoding=_FLAT_KEYS,
-        ).with_config({"write_empty_chunks": True})  # fmt: skip
-        array[:] = table[column].to_numpy(dtype=object if kind == "str" else kind)
-        seal(folder / name / column)
+        )  # fmt: skip
+        seal(folder / table / column)
+
+
+def _write_block(folder: Path, block: TableBlock) -> None:
+    rows = slice(block.first_row, block.first_row + len(block.rows))
+    for column, kind in _columns(block.table).items():
+        array = open_array(folder, f"{block.table}/{column}", "r+")
+        array[rows] = block.rows[column].to_numpy(dtype=object if kind == "str" else kind)
 
 
 def _fresh(draft: Path) -> Path:

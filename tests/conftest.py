@@ -72,7 +72,7 @@ def make_store():
             ]
             first += n
         arrays.create_store(path, None)
-        tables = PartTables(
+        tables = PartTables.of(
             pd.DataFrame(series_rows, columns=list(SERIES_COLUMNS)),
             pd.DataFrame(slice_rows, columns=list(SLICES_COLUMNS)),
         )
