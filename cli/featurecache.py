@@ -179,15 +179,11 @@ def extract(
     """
     from cli import tasks
 
-    selection = tasks.selection(select)
-    tasks.preflight(store, options)
-    index_path = tasks.index_path(index, store)
-    tasks.scan(
-        source, index_path, assume_hu=assume_hu, min_slices=min_slices, nifti_ids=nifti_ids,
-        workers=options["workers"],
+    report = tasks.extract(
+        source, tasks.index_path(index, store), store,
+        lambda: tasks.identifiers(key, store, keep_ids), options, tasks.selection(select),
+        assume_hu=assume_hu, min_slices=min_slices, nifti_ids=nifti_ids,
     )  # fmt: skip
-    ids = tasks.identifiers(key, store, keep_ids)
-    report = tasks.extract(index_path, store, ids, options, selection)
     if as_json:
         echo_json(report.document())
     else:

@@ -1,5 +1,7 @@
 """Steps that command bodies are made of: each resolves paths and calls one library function."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from featurecache.extract import ExtractReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
+    from featurecache.options import FeatureOptions, RunOptions
     from featurecache.select import Selection
 
 
@@ -55,6 +58,29 @@ def scan(source: Path | None, index: Path, **options: Any) -> "Account":
     """
     from featurecache.scan import scan as scan_files
 
+    source = check_source(source)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar("scan") as progress:
+        return scan_files(source, index, progress=progress, **options)
+
+
+def check_source(source: Path | None) -> Path:
+    """Refuse what cannot be scanned.
+
+    Parameters
+    ----------
+    source : Path or None
+        What the command was told.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        It is None or not a folder.
+    """
     if source is None:
         raise UsageError(
             "SOURCE is missing: name a folder of DICOM files, "
@@ -63,9 +89,7 @@ def scan(source: Path | None, index: Path, **options: Any) -> "Account":
     if not source.is_dir():
         came = "is a file" if source.exists() else "does not exist"
         raise UsageError(f"SOURCE {source} {came}: expected a folder of DICOM files")
-    index.parent.mkdir(parents=True, exist_ok=True)
-    with progress_bar("scan") as progress:
-        return scan_files(source, index, progress=progress, **options)
+    return source
 
 
 def selection(rules: tuple[str, ...]) -> "Selection":
@@ -196,55 +220,67 @@ def _keeps_ids(store: Path) -> bool:
     return (store / "zarr.json").is_file() and FeatureStore.open(store).keep_ids
 
 
-def preflight(store: Path, options: dict[str, Any]) -> None:
-    """Find what is wrong with an extraction before any file is read.
-
-    Parameters
-    ----------
-    store : Path
-        Where the features go.
-    options : dict
-        Fields of `featurecache.extract.ExtractOptions`.
-    """
-    wait_without_spinning()
-    from featurecache.extract import ExtractOptions, preflight
-
-    preflight(store, ExtractOptions(**options))
-
-
 def extract(
+    source: Path | None,
     index: Path,
     store: Path,
-    ids: "Identifiers",
+    ids: "Callable[[], Identifiers]",
     options: dict[str, Any],
     selection: "Selection",
+    **scan_options: Any,
 ) -> "ExtractReport":
-    """Extract with a progress bar.
+    """Scan what changed, then extract, with progress bars.
 
     Parameters
     ----------
+    source : Path or None
+        Folder of DICOM files.
     index : Path
-        The index of a scan.
+        The index of a scan; brought up to date.
     store : Path
         Where the features go.
-    ids : Identifiers
-        The ids of the store.
+    ids : callable
+        Gives the ids of the store; called when nothing is wrong with the options.
     options : dict
-        Fields of `featurecache.extract.ExtractOptions`.
+        Of `featurecache.options.feature_sets`, and the fields of `RunOptions`.
     selection : Selection
         Which series are used.
+    **scan_options
+        Of `featurecache.scan.scan`.
 
     Returns
     -------
     ExtractReport
-    """
-    from featurecache.extract import ExtractOptions
-    from featurecache.extract import extract as extract_features
 
+    Raises
+    ------
+    UsageError
+        `source` is None or not a folder.
+    """
+    check_source(source)
+    wait_without_spinning()
+    from featurecache.extract import extract as extract_features
+    from featurecache.extract import preflight
+
+    features, run = _split(options)
+    preflight(store, features, run)
     with progress_bar("extract", unit="slices") as progress:
         return extract_features(
-            index, store, ExtractOptions(**options), ids, selection=selection, progress=progress
-        )
+            index, store, features, run, ids(), selection=selection, progress=progress,
+            refresh=lambda: scan(source, index, workers=run.workers, **scan_options),
+            waiting=lambda holder: echo_note(f"waiting for {holder}, who makes the plan"),
+        )  # fmt: skip
+
+
+def _split(options: dict[str, Any]) -> "tuple[Sequence[FeatureOptions], RunOptions]":
+    """Options of the command -> feature sets, and how to run."""
+    from featurecache.options import RunOptions, Shard, feature_sets
+
+    names = {field.name for field in fields(RunOptions)}
+    run = {name: value for name, value in options.items() if name in names}
+    run["shard"] = None if run["shard"] is None else Shard.parse(run["shard"])
+    sets = {name: value for name, value in options.items() if name not in names}
+    return feature_sets(**sets), RunOptions(**run)
 
 
 def print_extract(report: "ExtractReport") -> None:

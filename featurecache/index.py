@@ -151,13 +151,33 @@ class Index:
         usable_only : bool
             Leave out stacks that have a reason not to be used.
         """
+        for _, stack in self.numbered_stacks(usable_only=usable_only):
+            yield stack
+
+    def numbered_stacks(self, *, usable_only: bool = True) -> Iterator[tuple[int, Stack]]:
+        """Yield stacks as `stacks` does, each with the number that `numbered_stack` takes."""
         where = "WHERE usable" if usable_only else ""
         rows = self.database.execute(
             f"SELECT {_STACK_COLUMNS} FROM stacks {where} "  # noqa: S608  constants only
             "ORDER BY patient_id, study_uid, key"
         )
         for row in rows:
-            yield self._stack(row)
+            yield row[0], self._stack(row)
+
+    def numbered_stack(self, number: int) -> Stack | None:
+        """Return the stack of a number; None where a scan has put the series together anew.
+
+        Raises
+        ------
+        UsageError
+            A scan holds the index for longer than this connection waits, or it cannot be read.
+        """
+        select = f"SELECT {_STACK_COLUMNS} FROM stacks WHERE id = ?"  # noqa: S608  constants only
+        try:
+            row = self.database.execute(select, (number,)).fetchone()
+            return None if row is None else self._stack(row)
+        except sqlite3.Error as error:
+            raise UsageError(_explain(self.path, error)) from error
 
     def stacks_of(self, series: str) -> list[Stack]:
         """Return the stacks with this key or SeriesInstanceUID, usable or not."""

@@ -20,7 +20,8 @@ def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     stored : Tensor (N, H, W), any integer type
         Stored values.
     slope, intercept : Tensor (N,), float64
-        RescaleSlope and RescaleIntercept of each slice.
+        RescaleSlope and RescaleIntercept of each slice; best left on the CPU, which need not
+        wait for a device to look at them.
 
     Returns
     -------
@@ -33,8 +34,9 @@ def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     DICOM PS3.3 C.11.1.1.2 (Modality LUT: output units = m * SV + b).
     """
     exact = torch.float32 if _is_exact_in_float32(stored, slope, intercept) else torch.float64
-    shape = (-1, 1, 1)
-    slope, intercept = slope.to(exact).reshape(shape), intercept.to(exact).reshape(shape)
+    slope, intercept = (
+        values.to(exact).to(stored.device).reshape(-1, 1, 1) for values in (slope, intercept)
+    )
     hu = stored.to(exact).mul_(slope).add_(intercept).clamp_(*HU_RANGE)
     return hu.to(torch.float32)
 
