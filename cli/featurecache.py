@@ -9,6 +9,7 @@ from cli.common import CONTEXT_SETTINGS, CommandGroup, echo, echo_json, progress
 from cli.extract_options import extract_options, scan_options
 from cli.options import (
     LABELS_FORMATS,
+    StoreType,
     index_option,
     init_select_option,
     json_option,
@@ -23,6 +24,7 @@ from cli.options import (
     workers_option,
 )
 from cli.show import show
+from featurecache.location import Location
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -74,7 +76,12 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="CSV that says whose scan each NIfTI file is (path, PatientID, ...).",
 )
-@click.option("--store", type=click.Path(path_type=Path), help="Where the features will be.")
+@click.option(
+    "--store",
+    type=StoreType(),
+    metavar="PATH",
+    help="Where the features will be: a folder, or s3://BUCKET/PREFIX.",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="Key of the ids in the store.")
 @click.option(
     "--keep-ids",
@@ -159,7 +166,7 @@ def scan(
 def extract(
     context: click.Context,
     source: Path | None,
-    store: Path,
+    store: Location,
     index: Path | None,
     key: Path | None,
     keep_ids: bool,
@@ -199,7 +206,9 @@ def extract(
 @index_option
 @key_option
 @json_option
-def info(store: Path, series: bool, index: Path | None, key: Path | None, as_json: bool) -> None:
+def info(
+    store: Location, series: bool, index: Path | None, key: Path | None, as_json: bool
+) -> None:
     """Describe a store: its feature sets, recipes, what is missing or failed.
 
     With --series also what the index has, which `show` takes; that needs a scan, and no store yet.

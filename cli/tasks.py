@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
 from featurecache.errors import StoreMismatchError, UsageError
+from featurecache.location import Location
 from featurecache.project import load_project
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from featurecache.select import Selection
 
 
-def index_path(index: Path | None, store: Path | None) -> Path:
+def index_path(index: Path | None, store: Location | None) -> Path:
     """Resolve the index: as given, else where the project keeps it.
 
     Parameters
     ----------
     index : Path or None
         What ``--index`` said.
-    store : Path or None
+    store : Path, str or None
         The store in use; None for that of the project.
 
     Returns
@@ -132,8 +133,10 @@ def print_scan(index: Path, selection: "Selection", as_json: bool) -> None:
     from featurecache.scan import scan_document
 
     project = load_project()
-    keep = project.keep_ids or _keeps_ids(project.store)
-    ids = identifiers(None, project.store, keep) if as_json else None
+    ids = None
+    if as_json:
+        keep = project.keep_ids or _keeps_ids(project.store)
+        ids = identifiers(None, project.store, keep)
     with Index.open(index, readonly=True) as opened:
         chosen = choose(opened, selection)
         document = scan_document(opened, ids, chosen, with_texts=True)
@@ -178,14 +181,14 @@ def explain(index: Path, path: Path, selection: "Selection", as_json: bool) -> s
     return explain_path(index, path, selection)
 
 
-def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
+def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
     """Load the key of a store; a new store gets a new key.
 
     Parameters
     ----------
     key : Path or None
         What ``--key`` said.
-    store : Path
+    store : Path or str
         The store in use.
     keep : bool
         Identifiers stay as they are; no key is needed.
@@ -202,7 +205,7 @@ def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
     from featurecache.identifiers import Identifiers, create_key
 
     path = key or load_project().key_for(store)
-    if (store / "zarr.json").is_file():
+    if _is_there(store):
         if not keep and _keeps_ids(store):
             raise StoreMismatchError(
                 f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
@@ -214,16 +217,22 @@ def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
     return Identifiers.load(path, keep=keep)
 
 
-def _keeps_ids(store: Path) -> bool:
+def _is_there(store: Location) -> bool:
+    from featurecache.open_storage import open_storage
+
+    return open_storage(store).exists("zarr.json")
+
+
+def _keeps_ids(store: Location) -> bool:
     from featurecache.store import FeatureStore
 
-    return (store / "zarr.json").is_file() and FeatureStore.open(store).keep_ids
+    return _is_there(store) and FeatureStore.open(store).keep_ids
 
 
 def extract(
     source: Path | None,
     index: Path,
-    store: Path,
+    store: Location,
     ids: "Callable[[], Identifiers]",
     options: dict[str, Any],
     selection: "Selection",
@@ -237,7 +246,7 @@ def extract(
         Folder of DICOM files.
     index : Path
         The index of a scan; brought up to date.
-    store : Path
+    store : Path or str
         Where the features go.
     ids : callable
         Gives the ids of the store; called when nothing is wrong with the options.
@@ -298,12 +307,12 @@ def print_extract(report: "ExtractReport") -> None:
     echo(report.text())
 
 
-def describe(store: Path, *, needed: bool = True) -> dict[str, Any]:
+def describe(store: Location, *, needed: bool = True) -> dict[str, Any]:
     """Give the document of ``info --json``.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store.
     needed : bool
         False: a store that is not there yet is an empty one.
@@ -319,13 +328,13 @@ def describe(store: Path, *, needed: bool = True) -> dict[str, Any]:
     """
     from featurecache.store import describe as describe_store
 
-    if not needed and not store.exists():
+    if not needed and not _is_there(store):
         counts = {"parts": 0, "series": 0, "slices": 0}
         return {"schema_version": 1, **counts, "identifiers": None, "features": {}}
     return describe_store(store)
 
 
-def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, Any]]:
+def series_list(store: Location, index: Path, key: Path | None) -> list[dict[str, Any]]:
     """List series with their store id, SeriesInstanceUID and folder side by side.
 
     Those that can be used come first, as the index has them, then those of the store that the
@@ -333,7 +342,7 @@ def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, An
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store; it need not be there yet.
     index : Path
         The index of the scan it was made from.
@@ -379,11 +388,11 @@ def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, An
     ]
 
 
-def _stored_series(store: Path) -> dict[str, int]:
+def _stored_series(store: Location) -> dict[str, int]:
     """Ids of the series that count in a store, with their slices."""
     from featurecache.store import FeatureStore
 
-    if not store.exists():
+    if not _is_there(store):
         return {}
     tables = FeatureStore.open(store).series_parts
     current = [table[table["row_current"]] for table in tables]
@@ -394,14 +403,14 @@ def _stored_series(store: Path) -> dict[str, int]:
     }
 
 
-def _listed_ids(store: Path, key: Path | None) -> "Identifiers | None":
+def _listed_ids(store: Location, key: Path | None) -> "Identifiers | None":
     """The ids of a store, or those that a store will have; None where that is still open."""
     from featurecache.identifiers import Identifiers
     from featurecache.store import FeatureStore
 
     project = load_project()
     path = key or project.key_for(store)
-    if not store.exists():
+    if not _is_there(store):
         if not project.keep_ids and key is None and not path.exists():
             return None
         return Identifiers.load(path, keep=project.keep_ids)

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from cli.common import printable
+from featurecache.location import Location
 from featurecache.select import NOT_SELECTED
 
 _LISTED = 20
@@ -133,7 +133,7 @@ def _description_lines(series: list[dict[str, Any]]) -> list[str]:
     return [head, *_some(rows, _KINDS_LISTED)] if rows else []
 
 
-def info_text(store: Path, document: dict[str, Any]) -> str:
+def info_text(store: Location, document: dict[str, Any]) -> str:
     """Describe a store.
 
     Parameters

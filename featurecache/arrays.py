@@ -66,7 +66,7 @@ def create_store(storage: Storage, key_digest: str | None) -> None:
     """
     if storage.exists("zarr.json"):
         return
-    if storage.files() or storage.folders():
+    if (storage.files() or storage.folders()) and not storage.exists("zarr.json"):
         raise StoreError(f"{storage} exists and is not a store: choose another --store")
     draft = Draft()
     attributes = {"format": "featurecache", "format_version": FORMAT_VERSION}
@@ -132,16 +132,23 @@ def list_parts(storage: Storage) -> list[int]:
     Raises
     ------
     StoreCorruptError
-        A part is missing between others.
+        A part is missing between others, or lacks its metadata.
     """
     matches = (_PART.fullmatch(name) for name in storage.folders())
     parts = sorted(int(match.group(1)) for match in matches if match)
     if parts != list(range(len(parts))):
         raise StoreCorruptError(f"{storage}: parts {parts} are not consecutive; one was removed")
+    if parts and storage.shared and _is_begun(storage, part_name(parts[-1])):
+        parts.pop()
     return parts
 
 
-def create_part(storage: Storage, tables: PartTables) -> int:
+def _is_begun(storage: Storage, part: str) -> bool:
+    """Whether the tables of a part are still being written: features come after its metadata."""
+    return not storage.exists(f"{part}/zarr.json") and not storage.folders(f"{part}/features")
+
+
+def create_part(storage: Storage, tables: PartTables, part: int | None = None) -> int:
     """Write the series and slices tables of a new part; its features come later.
 
     Parameters
@@ -150,6 +157,9 @@ def create_part(storage: Storage, tables: PartTables) -> int:
         Where the store lies.
     tables : PartTables
         The rows, which are taken block by block.
+    part : int, optional
+        Its number: how many parts there were when the rows were chosen, since a rival may have
+        added one. By default the next.
 
     Returns
     -------
@@ -161,13 +171,14 @@ def create_part(storage: Storage, tables: PartTables) -> int:
     StoreError
         Fewer or more rows came than were announced; nothing is left of the part.
     StoreMismatchError
-        Another run has just written this part, with other series.
+        Another run has written this part, or begun it, with other series.
     """
-    part = len(list_parts(storage))
+    part = len(list_parts(storage)) if part is None else part
     if not storage.publish(part_name(part), _part_draft(storage, tables).files()):
         raise StoreMismatchError(
-            f"{storage}: another run has written {part_name(part)} with other series. Run the same "
-            "`featurecache extract` again: it adds what is missing"
+            f"{storage}: another run has begun {part_name(part)} with other series. Wait for it "
+            "and run the same `featurecache extract` again: it adds what is missing. If no other "
+            f"run is active, delete {storage}/{part_name(part)} first"
         )
     return part
 
@@ -297,8 +308,10 @@ def check_name(name: str) -> None:
 def create_features(
     storage: Storage, part: int, name: str, *, n_slices: int, dim: int, dtype: str,
     unit_slices: int, attributes: Mapping[str, Any],
-) -> None:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Create the empty feature and status arrays of one feature set in one part.
+
+    Where a rival has created them before, its plan is the plan.
 
     Parameters
     ----------
@@ -313,9 +326,15 @@ def create_features(
     dtype : {"float16", "float32"}
         Stored type.
     unit_slices : int
-        Rows of a chunk: the unit of work and of commit.
+        Rows of a chunk: the unit of work and of commit. Where a rival, or a run that was killed
+        right here, has created the status array already, its unit counts.
     attributes : mapping
         JSON values: recipe, fingerprint, plan, versions, reason codes.
+
+    Returns
+    -------
+    dict
+        The attributes that are there now: those given, or a rival's.
 
     Raises
     ------
@@ -323,15 +342,19 @@ def create_features(
         `name` is no safe folder name.
     """
     check_name(name)
-    features, status = Draft(), Draft()
+    where, status_where = (f"{part_name(part)}/{kind}/{name}" for kind in ("features", "status"))
+    storage.discard_debris(status_where)
+    status = Draft()
+    status.array("", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8", fill_value=UNWRITTEN)
+    if not storage.publish(status_where, status.files()):
+        unit_slices = open_array(storage.zarr_store(), status_where).chunks[0]
+    features = Draft()
     features.array(
         "", shape=(n_slices, dim), chunks=(unit_slices, dim), dtype=dtype,
         fill_value=float("nan"), attributes=attributes,
     )  # fmt: skip
-    status.array("", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8", fill_value=UNWRITTEN)
-    storage.discard(f"{part_name(part)}/status/{name}")  # of a run that was killed right here
-    storage.publish(f"{part_name(part)}/status/{name}", status.files())
-    storage.publish(f"{part_name(part)}/features/{name}", features.files())
+    storage.publish(where, features.files())
+    return dict(read_metadata(storage, where)["attributes"])
 
 
 def list_features(storage: Storage, part: int) -> list[str]:

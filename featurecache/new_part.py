@@ -7,7 +7,7 @@ import numpy as np
 
 from featurecache import arrays
 from featurecache.catalogue import Catalogue, look_up
-from featurecache.errors import UsageError
+from featurecache.errors import StoreMismatchError, UsageError
 from featurecache.identifiers import Identifiers
 from featurecache.parts import PartSeries, part_series
 from featurecache.storage import Storage
@@ -77,15 +77,23 @@ def add_part(
     ------
     UsageError
         The index changed since its catalogue was made.
+    StoreMismatchError
+        A rival has begun a part with other series.
     """
-    new = new_stacks(part_series(store), catalogue)
-    if not new.any():
-        return None
-    tables = part_tables(
-        _stacks(index, catalogue.numbers[new]), identifiers,
-        n_series=int(new.sum()), n_slices=int(catalogue.n_slices[new].sum()),
-    )  # fmt: skip
-    return arrays.create_part(store, tables)
+    while True:
+        parts = part_series(store)
+        new = new_stacks(parts, catalogue)
+        if not new.any():
+            return None
+        tables = part_tables(
+            _stacks(index, catalogue.numbers[new]), identifiers,
+            n_series=int(new.sum()), n_slices=int(catalogue.n_slices[new].sum()),
+        )  # fmt: skip
+        try:
+            return arrays.create_part(store, tables, len(parts))
+        except StoreMismatchError:
+            if len(arrays.list_parts(store)) == len(parts):
+                raise  # else a rival was faster: what is new now?
 
 
 def _stacks(index: "Index", numbers: np.ndarray) -> "Iterator[Stack]":

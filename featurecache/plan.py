@@ -139,8 +139,10 @@ def existing_attributes(store: Storage, name: str) -> dict[str, Any] | None:
 
 def add_features(
     store: Storage, part: int, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int
-) -> None:
+) -> bool:
     """Create the feature arrays of a part.
+
+    Of rivals that do so at the same time, the first has planned for all.
 
     Parameters
     ----------
@@ -158,6 +160,12 @@ def add_features(
         D.
     unit : int
         Rows of a unit.
+
+    Returns
+    -------
+    bool
+        Whether they are planned so; False where a rival came first, whose recipe and plan are to
+        be checked as those of an earlier run.
     """
     attributes = {
         "recipe": recipe.document(),
@@ -166,10 +174,11 @@ def add_features(
         "versions": {package: version(package) for package in _VERSIONS},
         "reason_codes": {str(code): reason for code, reason in SLICE_REASONS.items()},
     }
-    arrays.create_features(
+    there = arrays.create_features(
         store, part, name, n_slices=arrays.count_slices(store, part), dim=dim, dtype=recipe.dtype,
         unit_slices=unit, attributes=attributes,
     )  # fmt: skip
+    return Plan.read(there) == plan and not differences(there["recipe"], recipe.document())
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,10 @@ def prepare(
             planned, compilations = _plan(
                 job, backbones, device, earlier, source, processes, threads
             )
-    _add_features(job, planned)
+    while not _add_features(job, planned):  # a rival came first: its plans are the plans
+        planned = tuple(
+            earlier_plan(job.store, one.options, one.backbone, device) or one for one in planned
+        )
     return Prepared(planned, compilations, catalogue)
 
 
@@ -132,8 +135,8 @@ def _sample(job: Job, source: RowSource, count: int) -> "list[Decoded]":
     return sample(source, part, arrays.count_slices(job.store, part), count)
 
 
-def _add_features(job: Job, planned: Sequence[Planned]) -> None:
-    """Create the arrays that parts lack, with units that cover the same rows."""
+def _add_features(job: Job, planned: Sequence[Planned]) -> bool:
+    """Create the arrays that parts lack, with units that cover the same rows, unless beaten."""
     batch_sizes = [one.plan.batch_size for one in planned]
     for part in arrays.list_parts(job.store):
         have = arrays.list_features(job.store, part)
@@ -141,7 +144,8 @@ def _add_features(job: Job, planned: Sequence[Planned]) -> None:
         unit = unit_slices(n_slices, batch_sizes, job.run.unit_slices)
         for one in planned:
             name = one.options.feature_name
-            if name not in have:
-                add_features(
-                    job.store, part, name, one.recipe, one.plan, dim=one.backbone.dim, unit=unit
-                )
+            if name not in have and not add_features(
+                job.store, part, name, one.recipe, one.plan, dim=one.backbone.dim, unit=unit
+            ):
+                return False
+    return True

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from featurecache import arrays
-from featurecache.arrays import OK, part_name
+from featurecache.arrays import OK, UNWRITTEN, part_name
 from featurecache.errors import StoreIncompleteError, StoreMismatchError, UsageError
 from featurecache.feature_array import FeatureArray
 from featurecache.open_storage import open_storage
@@ -141,6 +141,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         self.name = name
         self._store = store
         self._arrays = [_complete_array(store, part, name) for part in range(store.part_count)]
+        self._status = [_whole_status(array) for array in self._arrays]
         first = self._arrays[0].attributes
         self.recipe: dict[str, Any] = first["recipe"]
         self.fingerprint: dict[str, str] = first["fingerprint"]
@@ -207,6 +208,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         blocks = []
         for number, array in enumerate(self._arrays):
             values, keep = array.read(), self._current_rows[number] & self._ok[number]
+            array.check_gaps(values, self._status[number])
             blocks.append(values if keep.all() else values[keep])
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
@@ -214,8 +216,10 @@ class FeatureSet(Mapping[str, np.ndarray]):
         if series not in self._places:
             raise KeyError(series)
         number, first, n_slices = self._places[series]
-        rows = slice(first, first + n_slices)
-        return self._arrays[number].read(rows.start, rows.stop)[self._ok[number][rows]]
+        rows, array = slice(first, first + n_slices), self._arrays[number]
+        values = array.read(rows.start, rows.stop)
+        array.check_gaps(values, self._status[number][rows], first)
+        return values[self._ok[number][rows]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -228,10 +232,6 @@ class FeatureSet(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         return f"<FeatureSet {self.name}: {len(self)} series, D = {self.dim}, {self.dtype}>"
-
-    @cached_property
-    def _status(self) -> list[np.ndarray]:
-        return [array.read_status() for array in self._arrays]
 
     @cached_property
     def _ok(self) -> list[np.ndarray]:
@@ -297,6 +297,16 @@ def _complete_array(store: FeatureStore, part: int, name: str) -> FeatureArray:
     return array
 
 
+def _whole_status(array: FeatureArray) -> np.ndarray:
+    status = array.read_status()
+    if (status == UNWRITTEN).any():
+        raise StoreIncompleteError(
+            f"{array.storage}: failed rows of {array.where} were being tried again when a run was "
+            "stopped. Run the same `featurecache extract` again; it finishes them"
+        )
+    return status
+
+
 def describe(where: str | Path | Storage) -> dict[str, Any]:
     """What a store holds: the document of ``featurecache info --json``.
 
@@ -330,23 +340,25 @@ def describe(where: str | Path | Storage) -> dict[str, Any]:
 def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
     parts = [p for p in range(store.part_count) if name in arrays.list_features(store.storage, p)]
     opened = [FeatureArray(store.storage, part, name) for part in parts]
-    units, done = sum(a.n_units for a in opened), sum(len(a.units_done()) for a in opened)
-    complete = done == units and len(parts) == store.part_count
+    done = [array.units_done() for array in opened]
+    status = [array.read_status() for array in opened]
+    interrupted = any(
+        array.interrupted_rows(codes, units).any()
+        for array, codes, units in zip(opened, status, done, strict=True)
+    )
+    units, units_done = sum(a.n_units for a in opened), sum(len(numbers) for numbers in done)
     first = opened[0]
     return {
         "shape": [sum(a.shape[0] for a in opened), first.shape[1]],
         "dtype": str(first.dtype),
-        "complete": complete,
+        "complete": units_done == units and len(parts) == store.part_count and not interrupted,
         "units": units,
-        "units_done": done,
-        "failed_rows": sum(_failed_rows(store, part, name) for part in parts),
+        "units_done": units_done,
+        "failed_rows": sum(
+            int(((codes > OK) & current_rows(store.series_parts[part])).sum())
+            for part, codes in zip(parts, status, strict=True)
+        ),
         "fingerprint": first.attributes["fingerprint"],
         "recipe": first.attributes["recipe"],
         "precision": first.attributes["plan"].get("precision"),
     }
-
-
-def _failed_rows(store: FeatureStore, part: int, name: str) -> int:
-    table = store.series_parts[part]
-    status = FeatureArray(store.storage, part, name).read_status()
-    return int(((status > OK) & current_rows(table)).sum())

@@ -172,15 +172,16 @@ class Work:
         for unit in share - done:
             if run.accept_missing or not missing[_slice(array.rows(unit))].any():
                 yield Target(place, array, unit)
+        status = array.read_status()
+        again = array.interrupted_rows(status, done)
         if run.retry_failed:
-            status = array.read_status()
-            again = np.isin(status, sorted(PASSING_REASONS)) & self.source.current(array.part)
-            again &= ~missing
-            for unit in share & done:
-                rows = array.rows(unit)
-                retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
-                if retry:
-                    yield Target(place, array, unit, retry)
+            passing = np.isin(status, sorted(PASSING_REASONS))
+            again |= passing & self.source.current(array.part) & ~missing
+        for unit in share & done:
+            rows = array.rows(unit)
+            retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
+            if retry:
+                yield Target(place, array, unit, retry)
 
 
 def count_slices(units: Sequence[Unit]) -> int:

@@ -1,5 +1,6 @@
 """Small CT files written with pydicom, and a scan of a folder of them."""
 
+import importlib.util
 import os
 import sqlite3
 import sys
@@ -304,3 +305,13 @@ def content():
         }  # fmt: skip
 
     return run
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The module beside this file: storages that stop at the n-th write."""
+    spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["faults"] = module
+    spec.loader.exec_module(module)
+    return module
