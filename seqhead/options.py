@@ -5,9 +5,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seqhead.classifier import SequenceClassifier
-from seqhead.config import MAX_SEED
 from seqhead.errors import FitError
 from seqhead.svm import PooledSVC
+from seqhead.train_config import MAX_SEED
 
 _OF_SEQUENCE = {
     "rnn", "hidden", "layers", "bidirectional", "pool", "dropout", "loss", "epochs", "batch_size",
