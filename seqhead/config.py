@@ -52,11 +52,31 @@ class SvmConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input: Literal["pooled", "padded"] = "pooled"
+    input: Literal["pooled", "padded", "slices"] = "pooled"
     pool: str = "mean+max"
     C: float = Field(default=1.0, gt=0)
     folds: int = Field(default=5, gt=1)
     random_state: int = Field(default=0, ge=0, le=MAX_SEED)
+
+
+class SystemUse(BaseModel):
+    """The published system that a run is of.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    changed : tuple of str
+        Settings that are not the system's, as ``--set`` takes them.
+    other_features : tuple of str
+        What the features are that the system does not ask for (``--any-recipe``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    changed: tuple[str, ...] = ()
+    other_features: tuple[str, ...] = ()
 
 
 class RunConfig(BaseModel):
@@ -69,6 +89,8 @@ class RunConfig(BaseModel):
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
     features: FeaturesConfig
+    second_features: FeaturesConfig | None = None
+    system: SystemUse | None = None
     sources: SourcesConfig
     split: SplitConfig
     head: HeadConfig | None = None
@@ -77,12 +99,19 @@ class RunConfig(BaseModel):
 
     @property
     def model(self) -> str:
-        """Short name of the model, e.g. ``"bigru"``, ``"none-max"`` or ``"svm"``."""
+        """Short name of the model, e.g. ``"bigru"``, ``"none-max"``, ``"svm"`` or a system's."""
+        if self.system is not None:
+            return self.system.name
         if self.head is None:
             return "svm"
         if self.head.rnn == "none":
             return f"none-{self.head.pool}"
         return f"{'bi' if self.head.bidirectional else ''}{self.head.rnn}"
+
+    @property
+    def stem(self) -> str:
+        """What the run folder is called, without its number."""
+        return self.model if self.system is not None else f"{self.features.name}-{self.model}"
 
 
 def read_config(path: Path) -> RunConfig:

@@ -195,8 +195,8 @@ class ZoomHead(Head):
         overview = self.primary.pooled(states, mask)  # (B, width)
         places, chosen = self._choose(states, mask)
         close_up = self.zoom.encode(take_slices(x[..., D:], places), chosen)  # (B, width)
-        fused = self.fusion(overview + close_up)
-        return self.primary.mlp(overview), self.zoom.mlp(close_up), fused
+        both = self.primary.mlp(overview), self.zoom.mlp(close_up)
+        return *both, self.fusion(overview + close_up)
 
     def _attention(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self.primary.attention(x[..., : self.config.features], mask)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
+from seqhead.beside import lay_beside
 from seqhead.config import FeaturesConfig
 from seqhead.errors import FeaturesError, FitError
 from seqhead.run import Run
@@ -40,6 +41,7 @@ def predict_store(
     store: FeatureStore,
     *,
     features: str | None = None,
+    second_features: str | None = None,
     allow_numerics: bool = False,
     device: str = "auto",
 ) -> Predictions:
@@ -53,6 +55,8 @@ def predict_store(
         A store that has the features which the run was fitted on.
     features : str or None
         Name of the feature set; None: the name of the fit.
+    second_features : str or None
+        Name of the second feature set of a run that reads two; None: the name of the fit.
     allow_numerics : bool
         Accept another precision or storage type.
     device : str
@@ -78,20 +82,33 @@ def predict_store(
     series = chosen.series[chosen.series["n_ok"] > 0]
     if not len(series):
         raise FitError(f"{store.path.name}: no series has features")
-    X = [chosen[name] for name in series.index]
+    X, rows = [chosen[name] for name in series.index], _rows_of(chosen, series)
+    n_used = chosen.series["n_ok"].copy()
+    fitted = run.config.second_features
+    if fitted is not None:
+        second = store[second_features or fitted.name]
+        notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
+        X, kept = lay_beside(X, rows, second)
+        n_used[series.index] = [len(matrix) for matrix in X]
+        series = series[n_used[series.index] > 0]
+        X, rows = [matrix for matrix in X if len(matrix)], rows[np.concatenate(kept)]
+        if not X:
+            raise FitError(f"{store.path.name}: no series has features in both feature sets")
+    elif second_features is not None:
+        raise FitError("--second-features has no effect: this run reads one feature set")
     scored = run.load_model(device).predict_proba(X)
     names = run.config.labels
     ids = pd.DataFrame({"series": series.index, "patient": series["patient"].to_numpy()})
     if run.config.level == "slice":
-        ids = _slice_ids(chosen, series)
+        ids = _slice_ids(rows, series)
         scored = np.concatenate(scored)
     scored = scored[:, 1:] if len(names) == 1 else scored
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
-    n_ok, planned = chosen.series["n_ok"], chosen.series["n_slices"]
+    planned = chosen.series["n_slices"]
     return Predictions(
         table,
-        empty_series=chosen.series.index[n_ok == 0].tolist(),
-        partial_series=chosen.series.index[(n_ok > 0) & (n_ok < planned)].tolist(),
+        empty_series=chosen.series.index[n_used == 0].tolist(),
+        partial_series=chosen.series.index[(n_used > 0) & (n_used < planned)].tolist(),
         notes=notes,
     )
 
@@ -137,9 +154,13 @@ def check_fingerprint(
     return [f"numerics differ from the fit's, as allowed: {said}"]
 
 
-def _slice_ids(features: FeatureSet, series: pd.DataFrame) -> pd.DataFrame:
+def _rows_of(features: FeatureSet, series: pd.DataFrame) -> pd.DataFrame:
+    """Lines of the slices of some series, series by series."""
     places = features.slices.groupby("series", sort=False).indices
-    rows = features.slices.iloc[np.concatenate([places[name] for name in series.index])]
+    return features.slices.iloc[np.concatenate([places[name] for name in series.index])]
+
+
+def _slice_ids(rows: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "series": rows["series"].to_numpy(),
