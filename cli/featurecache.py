@@ -123,6 +123,10 @@ def scan(
     from cli import tasks
 
     index_path, selection = tasks.index_path(index, None), tasks.selection(select)
+    if explain is not None and as_json:
+        raise click.UsageError(
+            "--explain prints text: leave out --json, or look into `scan --json`"
+        )
     if explain is not None:
         echo(tasks.explain(index_path, explain, selection))
         return
@@ -194,11 +198,14 @@ def extract(
 @key_option
 @json_option
 def info(store: Path, series: bool, index: Path | None, key: Path | None, as_json: bool) -> None:
-    """Describe a store: its feature sets, recipes, what is missing or failed."""
+    """Describe a store: its feature sets, recipes, what is missing or failed.
+
+    With --series also what the index has, which `show` takes; that needs a scan, and no store yet.
+    """
     from cli import tasks
     from cli.text import info_text
 
-    document = tasks.describe(store)
+    document = tasks.describe(store, needed=not series)
     if series:
         document["series_list"] = tasks.series_list(store, tasks.index_path(index, store), key)
     if as_json:

@@ -257,30 +257,43 @@ def print_extract(report: "ExtractReport") -> None:
     echo(report.text())
 
 
-def describe(store: Path) -> dict[str, Any]:
+def describe(store: Path, *, needed: bool = True) -> dict[str, Any]:
     """Give the document of ``info --json``.
 
     Parameters
     ----------
     store : Path
         The feature store.
+    needed : bool
+        False: a store that is not there yet is an empty one.
 
     Returns
     -------
     dict
+
+    Raises
+    ------
+    StoreError
+        The store is not there or cannot be read.
     """
     from featurecache.store import describe as describe_store
 
+    if not needed and not store.exists():
+        counts = {"parts": 0, "series": 0, "slices": 0}
+        return {"schema_version": 1, **counts, "identifiers": None, "features": {}}
     return describe_store(store)
 
 
 def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, Any]]:
     """List series with their store id, SeriesInstanceUID and folder side by side.
 
+    Those that can be used come first, as the index has them, then those of the store that the
+    index does not have, or not any more.
+
     Parameters
     ----------
     store : Path
-        The feature store.
+        The feature store; it need not be there yet.
     index : Path
         The index of the scan it was made from.
     key : Path or None
@@ -289,33 +302,69 @@ def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, An
     Returns
     -------
     list of dict
-        ``series``, ``series_instance_uid``, ``folder``, ``n_slices``, ``in_store``.
+        ``series``, ``series_instance_uid``, ``folder``, ``n_slices``, ``in_store``; the second and
+        third are None for a series that is not in the index, and the first is None where there
+        is neither a store nor a key yet.
 
     Raises
     ------
     UsageError
-        There is no index, or no key.
+        There is no index, or no key for the ids of the store.
     """
-    from featurecache.identifiers import Identifiers
     from featurecache.index import Index
-    from featurecache.store import FeatureStore
 
-    opened = FeatureStore.open(store)
-    stored = {str(name) for table in opened.series_parts for name in table["series"]}
     if not index.exists():
         raise UsageError(
             f"there is no index {index}: --series needs that of the scan; name it with --index"
         )
-    ids = Identifiers.load(key or load_project().key_for(store), keep=opened.keep_ids)
-    ids.check(opened.key_digest)
+    stored, ids = _stored_series(store), _listed_ids(store, key)
     with Index.open(index, readonly=True) as scanned:
-        return [
+        listed = [
             {
-                "series": ids.series(stack.key),
+                "series": None if ids is None else ids.series(stack.key),
                 "series_instance_uid": stack.series_uid,
                 "folder": str(PurePosixPath(stack.slices[0].path).parent),
                 "n_slices": len(stack.slices),
-                "in_store": ids.series(stack.key) in stored,
+                "in_store": ids is not None and ids.series(stack.key) in stored,
             }
             for stack in scanned.stacks()
         ]
+    known = {one["series"] for one in listed}
+    gone: dict[str, Any] = {"series_instance_uid": None, "folder": None, "in_store": True}
+    return listed + [
+        {"series": name, **gone, "n_slices": count}
+        for name, count in sorted(stored.items())
+        if name not in known
+    ]
+
+
+def _stored_series(store: Path) -> dict[str, int]:
+    """Ids of the series that count in a store, with their slices."""
+    from featurecache.store import FeatureStore
+
+    if not store.exists():
+        return {}
+    tables = FeatureStore.open(store).series_parts
+    current = [table[table["row_current"]] for table in tables]
+    return {
+        str(name): int(count)
+        for table in current
+        for name, count in zip(table["series"], table["n_slices"], strict=True)
+    }
+
+
+def _listed_ids(store: Path, key: Path | None) -> "Identifiers | None":
+    """The ids of a store, or those that a store will have; None where that is still open."""
+    from featurecache.identifiers import Identifiers
+    from featurecache.store import FeatureStore
+
+    project = load_project()
+    path = key or project.key_for(store)
+    if not store.exists():
+        if not project.keep_ids and key is None and not path.exists():
+            return None
+        return Identifiers.load(path, keep=project.keep_ids)
+    opened = FeatureStore.open(store)
+    ids = Identifiers.load(path, keep=opened.keep_ids)
+    ids.check(opened.key_digest)
+    return ids

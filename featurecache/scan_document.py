@@ -31,7 +31,7 @@ def scan_document(
     identifiers : Identifiers, optional
         Turns the user's ids into a store's; without it they are given as they are.
     chosen : Chosen, optional
-        What a selection leaves out: files of such series count as skipped.
+        What a selection leaves out: files of such series count as skipped, their warnings do not.
     with_texts : bool
         Also give SeriesDescription and ConvolutionKernel, which are free text: for the eyes of the
         one who writes rules, not for logs.
@@ -48,7 +48,7 @@ def scan_document(
         The files do not add up.
     """
     chosen = chosen or Chosen()
-    account = chosen.settle(index.account())
+    account = chosen.settle(index.account(chosen.series, chosen.files))
     return {
         "schema_version": SCHEMA_VERSION,
         "files": {

@@ -124,7 +124,9 @@ def _nearest(store: FeatureStore, wanted: FeatureSpec) -> tuple[str, list[str]] 
 def _refusal(
     store: FeatureStore | None, wanted: FeatureSpec, nearest: tuple[str, list[str]] | None
 ) -> str:
-    where = "" if store is None else f"{store.path.name} has no features of the system's recipe. "
+    where = (
+        "" if store is None else f"{store.storage.name} has no features of the system's recipe. "
+    )
     said = ""
     if nearest is not None:
         name, different = nearest

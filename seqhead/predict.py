@@ -79,38 +79,58 @@ def predict_store(
     """
     chosen = store[features or run.config.features.name]
     notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
-    series = chosen.series[chosen.series["n_ok"] > 0]
-    if not len(series):
-        raise FitError(f"{store.path.name}: no series has features")
-    X, rows = [chosen[name] for name in series.index], _rows_of(chosen, series)
-    n_used = chosen.series["n_ok"].copy()
+    given = _first_set(store, chosen)
     fitted = run.config.second_features
     if fitted is not None:
         second = store[second_features or fitted.name]
         notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
-        X, kept = lay_beside(X, rows, second)
-        n_used[series.index] = [len(matrix) for matrix in X]
-        series = series[n_used[series.index] > 0]
-        X, rows = [matrix for matrix in X if len(matrix)], rows[np.concatenate(kept)]
-        if not X:
-            raise FitError(f"{store.path.name}: no series has features in both feature sets")
+        given = _both_sets(store, given, second)
     elif second_features is not None:
         raise FitError("--second-features has no effect: this run reads one feature set")
-    scored = run.load_model(device).predict_proba(X)
+    scored = run.load_model(device).predict_proba(given.X)
     names = run.config.labels
-    ids = pd.DataFrame({"series": series.index, "patient": series["patient"].to_numpy()})
+    patient = given.series["patient"].to_numpy()
+    ids = pd.DataFrame({"series": given.series.index, "patient": patient})
     if run.config.level == "slice":
-        ids = _slice_ids(rows, series)
+        ids = _slice_ids(given)
         scored = np.concatenate(scored)
     scored = scored[:, 1:] if len(names) == 1 else scored
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
-    planned = chosen.series["n_slices"]
+    used = pd.Series([len(matrix) for matrix in given.X], index=given.series.index)
+    used = used.reindex(chosen.series.index, fill_value=0)
     return Predictions(
         table,
-        empty_series=chosen.series.index[n_used == 0].tolist(),
-        partial_series=chosen.series.index[(n_used > 0) & (n_used < planned)].tolist(),
+        empty_series=used.index[used == 0].tolist(),
+        partial_series=used.index[(used > 0) & (used < chosen.series["n_slices"])].tolist(),
         notes=notes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is predicted: B matrices (n, D), their lines of ``series``, those of their slices."""
+
+    X: list[np.ndarray]
+    series: pd.DataFrame
+    slices: pd.DataFrame
+
+
+def _first_set(store: FeatureStore, features: FeatureSet) -> _Given:
+    series = features.series[features.series["n_ok"] > 0]
+    if not len(series):
+        raise FitError(f"{store.storage.name}: no series has features")
+    places = features.slices.groupby("series", sort=False).indices
+    rows = np.concatenate([places[name] for name in series.index])
+    return _Given([features[name] for name in series.index], series, features.slices.iloc[rows])
+
+
+def _both_sets(store: FeatureStore, first: _Given, second: FeatureSet) -> _Given:
+    X, kept = lay_beside(first.X, first.slices, second)
+    has_rows = np.array([len(matrix) > 0 for matrix in X])
+    if not has_rows.any():
+        raise FitError(f"{store.storage.name}: no series has features in both feature sets")
+    matrices = [matrix for matrix in X if len(matrix)]
+    return _Given(matrices, first.series[has_rows], first.slices[np.concatenate(kept)])
 
 
 def check_fingerprint(
@@ -154,17 +174,12 @@ def check_fingerprint(
     return [f"numerics differ from the fit's, as allowed: {said}"]
 
 
-def _rows_of(features: FeatureSet, series: pd.DataFrame) -> pd.DataFrame:
-    """Lines of the slices of some series, series by series."""
-    places = features.slices.groupby("series", sort=False).indices
-    return features.slices.iloc[np.concatenate([places[name] for name in series.index])]
-
-
-def _slice_ids(rows: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
+def _slice_ids(given: _Given) -> pd.DataFrame:
+    rows = given.slices
     return pd.DataFrame(
         {
             "series": rows["series"].to_numpy(),
-            "patient": series["patient"].loc[rows["series"]].to_numpy(),
+            "patient": given.series["patient"].loc[rows["series"]].to_numpy(),
             "slice": rows["slice"].to_numpy(),
             "position": rows["position"].to_numpy(),
         }

@@ -14,6 +14,9 @@ from seqhead.systems.schema import FeatureSpec, System
 
 _OPTIONS = ("weights", "windows", "size", "fit", "spacing_mm", "fov_mm", "zoom", "pool", "layer")
 _SPELLED = {"spacing_mm": "--spacing", "fov_mm": "--fov"}
+_FOLLOWS = (
+    "weights_source", "mean", "std", "precision", "dtype", "hu_range", "values_version",
+)  # fmt: skip
 _NEVER_DEFAULT = ("weights", "windows", "size", "pool")  # said even where they are the default
 
 
@@ -99,8 +102,8 @@ def extract_command(spec: FeatureSpec) -> str:
 def recipe_differences(spec: FeatureSpec, recipe: Mapping[str, Any]) -> list[str]:
     """Fields in which a recipe is not what a system wants.
 
-    Numerics (precision, storage type) do not count; neither does where equal weights came from
-    beyond their name.
+    Numerics (precision, storage type) do not count. Weights are compared by their name, since
+    their digest is known only to who has them.
 
     Parameters
     ----------
@@ -129,9 +132,10 @@ def recipe_differences(spec: FeatureSpec, recipe: Mapping[str, Any]) -> list[str
     }
     source = str(recipe.get("weights_source", recipe.get("weights")))
     have = {**recipe, "weights": _weights(source)}
+    others = {name: None for name in recipe if name not in wanted and name not in _FOLLOWS}
     return [
         f"{name} is {have.get(name)}, not {value}"
-        for name, value in wanted.items()
+        for name, value in {**wanted, **others}.items()
         if have.get(name) != value
     ]
 

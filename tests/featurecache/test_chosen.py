@@ -75,6 +75,27 @@ def test_files_of_series_left_out_move_from_used_to_skipped(split_tree, scanned)
     assert by_key["1.1"]["reason"] is None
 
 
+def test_warnings_of_series_left_out_are_not_counted(tmp_path, write_series, scanned):
+    root = tmp_path / "dicom"
+    write_series(
+        root / "a", uid="1.1", PhotometricInterpretation="MONOCHROME1", ConvolutionKernel="A"
+    )
+    write_series(root / "b", uid="1.2", ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+                 ConvolutionKernel="B", gap_mm=0.0)  # fmt: skip
+    index = scanned(root).index
+
+    def warnings(*rules):
+        document = scan_document(index, chosen=choose(index, Selection.parse(rules)))
+        counts(document)
+        found = [one for one in document["reasons"] if one["kind"] == "warning"]
+        return {one["reason"].partition(":")[0]: one["count"] for one in found}
+
+    of_b = {"not axial but sagittal": 1, "several slices at one position": 1}
+    assert warnings("all") == {"MONOCHROME1": 4, **of_b}
+    assert warnings("kernel=A") == {"MONOCHROME1": 4}
+    assert warnings("kernel=B") == of_b
+
+
 def test_free_text_of_headers_stands_in_the_document_only_when_asked(split_tree, scanned):
     index = scanned(split_tree).index
     assert "SOFT" not in str(scan_document(index))

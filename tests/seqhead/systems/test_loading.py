@@ -144,23 +144,11 @@ def test_a_backbone_has_the_layer_and_width_that_a_system_names(spec):
     assert (backbone.layer, backbone.dim) == (spec.node, spec.width)
 
 
-def recipe_of(spec, **changes):
-    from featurecache.recipe import Recipe, parse_windows
-
-    fields = {
-        "backbone": spec.backbone, "weights": "digest", "weights_source": spec.weights,
-        "layer": spec.node, "pool": spec.pool, "windows": parse_windows(spec.windows),
-        "size": spec.size, "zoom": spec.zoom, "mean": (0.5,) * 3, "std": (0.5,) * 3,
-        "precision": "fp32", "dtype": "float32",
-    }  # fmt: skip
-    return Recipe(**{**fields, **changes}).document()
-
-
 @pytest.mark.parametrize("name", READING)
-def test_features_of_the_right_recipe_have_no_differences(name):
+def test_features_of_the_right_recipe_have_no_differences(name, recipe):
     for spec in load_system(name).features:
-        assert recipe_differences(spec, recipe_of(spec)) == []
-        assert recipe_differences(spec, recipe_of(spec, precision="bf16", dtype="float16")) == []
+        assert recipe_differences(spec, recipe(spec)) == []
+        assert recipe_differences(spec, recipe(spec, precision="bf16", dtype="float16")) == []
 
 
 @pytest.mark.parametrize(
@@ -174,17 +162,18 @@ def test_features_of_the_right_recipe_have_no_differences(name):
         ({"windows": ((80.0, 200.0),)}, "windows is"),
         ({"backbone": "vgg19"}, "backbone is vgg19"),
         ({"resize": "crop to the central square"}, "resize is crop"),
+        ({"view_number": 2, "view_seed": 0}, "view_number is 2, not None"),
         ({"spacing_mm": 1.0, "fov_mm": 250.0}, "spacing_mm is 1.0, not None"),
     ],
 )
-def test_another_recipe_is_told_by_its_fields(changes, said):
+def test_another_recipe_is_told_by_its_fields(changes, said, recipe):
     spec = load_system("sdlm").features[0]
-    assert any(said in one for one in recipe_differences(spec, recipe_of(spec, **changes)))
+    assert any(said in one for one in recipe_differences(spec, recipe(spec, **changes)))
 
 
-def test_imagenet_and_its_first_version_are_the_same_weights():
+def test_imagenet_and_its_first_version_are_the_same_weights(recipe):
     spec = load_system("drct1").features[0]
-    named = recipe_of(spec, weights_source="imagenet:IMAGENET1K_V1")
+    named = recipe(spec, weights_source="imagenet:IMAGENET1K_V1")
     assert recipe_differences(spec, named) == []
 
 
