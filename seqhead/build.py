@@ -37,33 +37,48 @@ def make_estimator(options: FitOptions, cohort: Cohort) -> SequenceClassifier | 
     FitError
         The options do not go with each other or with the cohort.
     """
-    system = chosen_system(options)
-    settings = given_settings(options)
-    if system is None and options.head == "svm":
-        return _svm(_checked(SvmConfig, _svm_settings(settings.get("svm", {}), cohort)), options)
-    if system is not None and system.svm is not None:
-        _check_level(system.name, system.level, cohort)
-        return _svm(system.svm, options)
-    if system is not None and system.head is not None and system.training is not None:
-        _check_level(system.name, system.level, cohort)
-        head, training, by_name = system.head, system.training, system.label_weights
-    else:
+    system, settings = chosen_system(options), given_settings(options)
+    if system is None:
+        if options.head == "svm":
+            svm = _checked(SvmConfig, _svm_settings(settings.get("svm", {}), cohort))
+            return _svm(svm, options)
         head = _checked(HeadConfig, _head_settings(settings.get("head", {}), options, cohort))
         training = _checked(TrainConfig, settings.get("training", {}))
-        by_name = {}
-    weights = _label_weights(by_name, training, options, cohort)
+        return _sequence(head, training, {}, options, cohort)
+    if cohort.level != system.level:
+        raise FitError(
+            f"{system.name} works at level {system.level}, and the labels are taken at level "
+            f"{cohort.level}: use --level {system.level}"
+        )
+    if system.svm is not None:
+        return _svm(system.svm, options)
+    if system.head is None or system.training is None:
+        raise FitError(f"{system.name} is a rule over predictions of slices: nothing is fitted")
+    return _sequence(system.head, system.training, system.label_weights, options, cohort)
+
+
+def _sequence(
+    head: HeadConfig,
+    training: TrainConfig,
+    by_name: dict[str, float],
+    options: FitOptions,
+    cohort: Cohort,
+) -> SequenceClassifier:
     of_head = head.model_dump(exclude={"features", "labels"})
     if head.zoom is not None:
         of_head["zoom"]["features"] = _second(cohort)
     elif head.replace is not None:
         _second(cohort)
     elif cohort.second:
-        raise FitError("a second feature set is given, and the head has no use for it: leave "
-                       "--second-features out")  # fmt: skip
+        raise FitError(
+            "a second feature set is given, and the head has no use for it: leave "
+            "--second-features out"
+        )
+    of_training = training.model_dump(exclude={"seed"})
+    of_training["label_weights"] = _label_weights(by_name, training, options, cohort)
     return SequenceClassifier(
-        **of_head, **{**training.model_dump(exclude={"seed"}), "label_weights": weights},
-        random_state=options.seed, device=options.device,
-    )  # fmt: skip
+        **of_head, **of_training, random_state=options.seed, device=options.device
+    )
 
 
 def _svm(config: SvmConfig, options: FitOptions) -> PooledSVC:
@@ -119,14 +134,6 @@ def _label_weights(
     if training.label_weights:
         raise FitError("--label-weight and training.label_weights say the same: give one of them")
     return tuple(weights.get(name, 1.0) for name in cohort.names)
-
-
-def _check_level(system: str, level: str, cohort: Cohort) -> None:
-    if cohort.level != level:
-        raise FitError(
-            f"{system} works at level {level}, and the labels are taken at level {cohort.level}: "
-            f"use --level {level}"
-        )
 
 
 def _checked(kind: type[Config], fields: dict[str, Any]) -> Config:
