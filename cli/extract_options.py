@@ -141,7 +141,12 @@ _WORK = (
 )
 
 _SCAN = (
-    click.option("--assume-hu", is_flag=True, help="Take values without a rescale as HU already."),
+    click.option(
+        "--assume-hu",
+        is_flag=True,
+        help="Take values as HU already: without a rescale, or in NIfTI files that do not look "
+        "like HU.",
+    ),
     click.option(
         "--min-slices",
         type=click.IntRange(min=1),

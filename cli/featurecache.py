@@ -14,6 +14,7 @@ from cli.options import (
     json_option,
     keep_ids_option,
     key_option,
+    nifti_ids_option,
     project_default,
     select_option,
     source_argument,
@@ -68,6 +69,11 @@ def main() -> None:
 )
 @click.option("--labels-format", type=click.Choice(LABELS_FORMATS), help="How they are written.")
 @click.option("--slice-labels", type=click.Path(path_type=Path), help="CSV of labels per slice.")
+@click.option(
+    "--nifti-ids",
+    type=click.Path(path_type=Path),
+    help="CSV that says whose scan each NIfTI file is (path, PatientID, ...).",
+)
 @click.option("--store", type=click.Path(path_type=Path), help="Where the features will be.")
 @click.option("--key", type=click.Path(path_type=Path), help="Key of the ids in the store.")
 @click.option(
@@ -101,6 +107,7 @@ def init(source: Path, force: bool, **options: Any) -> None:
     help="Say what became of one file or series folder, and why. Reads the index only.",
 )
 @scan_options
+@nifti_ids_option
 @select_option
 @workers_option
 @json_option
@@ -123,12 +130,8 @@ def scan(
     from cli import tasks
 
     index_path, selection = tasks.index_path(index, None), tasks.selection(select)
-    if explain is not None and as_json:
-        raise click.UsageError(
-            "--explain prints text: leave out --json, or look into `scan --json`"
-        )
     if explain is not None:
-        echo(tasks.explain(index_path, explain, selection))
+        echo(tasks.explain(index_path, explain, selection, as_json))
         return
     account = tasks.scan(source, index_path, **options)
     account.check()
@@ -148,6 +151,7 @@ def scan(
 @keep_ids_option
 @key_option
 @scan_options
+@nifti_ids_option
 @select_option
 @workers_option
 @json_option
@@ -161,6 +165,7 @@ def extract(
     keep_ids: bool,
     assume_hu: bool,
     min_slices: int,
+    nifti_ids: Path | None,
     select: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -178,8 +183,9 @@ def extract(
     tasks.preflight(store, options)
     index_path = tasks.index_path(index, store)
     tasks.scan(
-        source, index_path, assume_hu=assume_hu, min_slices=min_slices, workers=options["workers"]
-    )
+        source, index_path, assume_hu=assume_hu, min_slices=min_slices, nifti_ids=nifti_ids,
+        workers=options["workers"],
+    )  # fmt: skip
     ids = tasks.identifiers(key, store, keep_ids)
     report = tasks.extract(index_path, store, ids, options, selection)
     if as_json:

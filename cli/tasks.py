@@ -121,7 +121,7 @@ def print_scan(index: Path, selection: "Selection", as_json: bool) -> None:
     chosen.check()
 
 
-def explain(index: Path, path: Path, selection: "Selection") -> str:
+def explain(index: Path, path: Path, selection: "Selection", as_json: bool) -> str:
     """Say what became of one file or series folder.
 
     Parameters
@@ -132,6 +132,8 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
         The file or folder.
     selection : Selection
         Which series are used.
+    as_json : bool
+        Refused: an explanation is text.
 
     Returns
     -------
@@ -140,9 +142,12 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
     Raises
     ------
     UsageError
-        There is no index yet.
+        There is no index yet, or JSON was asked for.
     """
     from featurecache.scan import explain as explain_path
+
+    if as_json:
+        raise UsageError("--explain prints text: leave out --json")
 
     if not index.exists():
         raise UsageError(f"there is no index {index}: run `featurecache scan` first")

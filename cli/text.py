@@ -74,8 +74,10 @@ def scan_text(document: dict[str, Any]) -> str:
         ),
         f"{what}{len(unusable):,} not usable",
         *_some(unusable),
+        *_unmatched_lines(document.get("nifti_rows_without_file", [])),
         *_description_lines(series),
         *_selection_lines(document["selection"]),
+        *_unjudged_lines(series, document["selection"]),
     ]
     return "\n".join(lines)
 
@@ -85,10 +87,29 @@ def _some(rows: list[list[Any]], most: int = _LISTED) -> list[str]:
     return table(rows[:most], "  ") + (more if len(rows) > most else [])
 
 
+def _unmatched_lines(paths: list[str]) -> list[str]:
+    """Rows of the table of NIfTI files that name none."""
+    rows = [[path] for path in paths]
+    return ["rows of --nifti-ids that name no NIfTI file:", *_some(rows)] if rows else []
+
+
 def _selection_lines(rules: list[str]) -> list[str]:
     if rules == ["all"]:
         return []
     return ["selection, each rule must hold:", *(f"  {rule}" for rule in rules)]
+
+
+def _unjudged_lines(series: list[dict[str, Any]], rules: list[str]) -> list[str]:
+    """What rules let through because a header says nothing."""
+    lines = []
+    for field in ("description", "kernel"):
+        count = sum(one["selected"] and not one.get(field, "?").strip() for one in series)
+        if count and any(rule.startswith(f"{field}!=") for rule in rules):
+            lines.append(
+                f"note: {count:,} of the selected series have no {field}, so no {field}!= rule "
+                "could leave them out"
+            )
+    return lines
 
 
 def _description_lines(series: list[dict[str, Any]]) -> list[str]:

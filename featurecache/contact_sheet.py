@@ -79,8 +79,8 @@ def check_size(count: int, side: int, columns: int | None = None) -> None:
     width, height = layout.width, layout.height
     if max(width, height) > _MOST_A_SIDE or width * height > _MOST_PIXELS:
         raise UsageError(
-            f"a sheet of {width} x {height} pixels is too large: expected at most {_MOST_A_SIDE} "
-            f"a side and {_MOST_PIXELS:,} altogether. Ask for a smaller --size"
+            f"a sheet of {width} x {height} pixels is too large: expected at most {_MOST_A_SIDE:,} "
+            f"a side and {_MOST_PIXELS:,} altogether. Ask for a smaller --size or other --columns"
         )
 
 
@@ -131,7 +131,7 @@ def _layout(
     count: int, side: int, columns: int | None, texts: Sequence[tuple[Iterable[str], int, str]]
 ) -> _Layout:
     side *= max(ceil(_LEAST_TILE / side), 1)
-    columns = columns or ceil(sqrt(count * 4 / 3))
+    columns = min(columns or ceil(sqrt(count * 4 / 3)), count)
     width = max(2 * _MARGIN + columns * (side + _GAP) - _GAP, _LEAST_WIDTH)
     head = tuple(
         (part, size_px, colour)

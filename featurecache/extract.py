@@ -219,7 +219,7 @@ class _Extraction:
             units_done=sum(len(array.units_done()) for array in self._arrays),
             rows=sum(array.shape[0] for array in self._arrays), dim=self._backbone.dim,
             failed_rows=failed_rows, missing_series=self._source.missing_series(), timing=timing,
-            unselected_series=self._unselected,
+            unselected_series=self._unselected, dropped_series=self._source.dropped_series(),
             bare_slices_per_s=getattr(self, "_bare", None), precision=dict(self._plan.precision),
         )  # fmt: skip
 

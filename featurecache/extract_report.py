@@ -6,6 +6,7 @@ from typing import Any
 from featurecache.engines.local import Timing
 
 _BETWEEN_SLICES_SHOWN = 0.05
+_LISTED = 5
 _STEPS = ("read", "decode", "wait", "transform", "embed", "write", "wall")
 
 
@@ -30,6 +31,9 @@ class ExtractReport:
         Series of the store that are not, or no longer usable, in the index.
     unselected_series : int
         Series of the store that this run's selection would leave out; they stay.
+    dropped_series : list of str
+        Store ids of series that were in the store and are read no longer: their files changed,
+        and the rest of their SeriesInstanceUID was written again without them.
     timing : Timing
         Of this run.
     bare_slices_per_s : float or None
@@ -47,6 +51,7 @@ class ExtractReport:
     failed_rows: int
     missing_series: int
     unselected_series: int
+    dropped_series: list[str]
     timing: Timing
     bare_slices_per_s: float | None
     precision: dict[str, Any]
@@ -103,6 +108,7 @@ class ExtractReport:
             "dim": self.dim,
             "series_not_in_index": self.missing_series,
             "series_not_selected_now": self.unselected_series,
+            "series_read_no_longer": self.dropped_series,
             "seconds": {step: round(getattr(timing, f"{step}_s"), 3) for step in _STEPS},
             "bound_by": self.bound_by,
             "slices_per_s": _rounded(self.slices_per_s),
@@ -125,6 +131,8 @@ class ExtractReport:
                 f"selection  {self.unselected_series} series of the store are not selected now; "
                 "their features stay and are read. Another --store leaves them out"
             )
+        if self.dropped_series:
+            lines.append(self._dropped_line())
         if self.slices_per_s is None:
             return "\n".join([*lines, "this run   computed nothing"])
         timing = self.timing
@@ -148,6 +156,16 @@ class ExtractReport:
                 "or take them for lost with --accept-missing"
             )
         return f"{line}; their features stay and are read"
+
+    def _dropped_line(self) -> str:
+        names = ", ".join(self.dropped_series[:_LISTED])
+        more = len(self.dropped_series) - _LISTED
+        names += f" and {more} more: --json lists them all" if more > 0 else ""
+        return (
+            f"dropped    {len(self.dropped_series)} series of the store are read no longer: their "
+            "files changed, and the rest of their SeriesInstanceUID was written again without "
+            f"them ({names}). Select them to have those that still exist computed again"
+        )
 
     def _precision_line(self) -> str:
         precision = self.precision

@@ -13,7 +13,6 @@ and ``meta``.
 import json
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +21,11 @@ from urllib.parse import quote
 
 from featurecache.account import Account
 from featurecache.errors import UsageError
+from featurecache.reasons import ROW_WITHOUT_FILE
 from featurecache.schema import SCHEMA
 from featurecache.stacks import Slice, Stack
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _WRITER_CACHE_KIB = 32 << 10  # pages of the tables that a scan fills at many places
 _NAMED = 5
 
@@ -34,6 +34,18 @@ _STACK_COLUMNS = (
     "column_spacing_mm, thickness_mm, median_gap_mm, z_extent_mm, fov_mm, wrapped, assume_hu, "
     "description, kernel, manufacturer"
 )
+
+_SELECTED = "usable AND key NOT IN (SELECT value FROM json_each(?))"
+_FILE_WARNINGS = f"""
+SELECT value, count(*) FROM files, json_each(files.warnings)
+WHERE status = 'used' AND warnings != '[]' AND EXISTS (
+    SELECT 1 FROM frames JOIN stacks ON stacks.id = stack WHERE file = files.id AND {_SELECTED}
+) GROUP BY value
+"""  # noqa: S608  constants only
+_STACK_WARNINGS = f"""
+SELECT warning, count(*) FROM findings JOIN stacks ON stacks.id = stack WHERE {_SELECTED}
+GROUP BY warning
+"""  # noqa: S608  constants only
 
 
 class Index:
@@ -196,7 +208,8 @@ class Index:
         if not candidates:
             raise UsageError(
                 f"No series {series!r} in {self.path}: expected a SeriesInstanceUID or a folder "
-                "with one series. `featurecache info --series` lists them."
+                "with one series. `featurecache info --series` lists them, and "
+                "`featurecache scan --explain PATH` says what became of a file or folder."
             )
         keys = ", ".join(row[1] for row in candidates[:_NAMED])
         more = f" and {len(candidates) - _NAMED:,} more" if len(candidates) > _NAMED else ""
@@ -211,13 +224,13 @@ class Index:
         inside = os.path.relpath(full, self.root)
         return b"" if inside == os.curdir else os.fsencode(inside)
 
-    def account(self, series: Collection[str] = (), files: Collection[str] = ()) -> Account:
+    def account(self, left_out: Collection[str] = ()) -> Account:
         """Return the account of the last scan.
 
         Parameters
         ----------
-        series, files : collection of str
-            Keys of stacks and paths (as in `Slice`) whose warnings are not counted.
+        left_out : collection of str
+            Keys of stacks whose warnings do not count, because a selection leaves them out.
 
         Returns
         -------
@@ -232,29 +245,21 @@ class Index:
                 setattr(account, status, getattr(account, status) + count)
             if status in {"skipped", "failed"}:
                 account.reasons[status, reason] = count
-        for warning, count in self._warnings(series, files).items():
-            account.reasons["warning", warning] = count
+        self._add_warnings(account, json.dumps(sorted(left_out)))
         account.check()
         return account
 
-    def _warnings(self, series: Collection[str], files: Collection[str]) -> Counter[str]:
+    def _add_warnings(self, account: Account, left_out: str) -> None:
         """Count warnings of used files by file; those that only a stack has, by stack."""
-        by_file = Counter(
-            warning
-            for path, warning in self.database.execute(
-                "SELECT files.path, value FROM files, json_each(files.warnings) "
-                "WHERE status = 'used' AND warnings != '[]'"
-            )
-            if not files or os.fsdecode(path) not in files
-        )
-        by_stack = Counter(
-            warning
-            for key, warning in self.database.execute(
-                "SELECT key, warning FROM findings JOIN stacks ON stacks.id = stack WHERE usable"
-            )
-            if key not in series and warning not in by_file
-        )
-        return by_file + by_stack
+        for query in (_FILE_WARNINGS, _STACK_WARNINGS):
+            for warning, count in self.database.execute(query, (left_out,)):
+                account.reasons.setdefault(("warning", warning), count)
+        if rows := self.nifti_rows_without_file():
+            account.reasons["warning", ROW_WITHOUT_FILE] = len(rows)
+
+    def nifti_rows_without_file(self) -> list[str]:
+        """Return the paths in the table of NIfTI identifiers that name no file of the tree."""
+        return list(json.loads(self.meta("nifti_rows_without_file", "[]")))
 
     def _stack(self, row: tuple[Any, ...]) -> Stack:
         identity, key, series_uid, study_uid, patient_id, usable, reason, *rest = row

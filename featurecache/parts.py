@@ -1,5 +1,7 @@
 """The parts of a store together: which series counts where."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -49,3 +51,23 @@ def current_rows(table: pd.DataFrame) -> np.ndarray:
     ndarray (N,), bool
     """
     return np.repeat(table["row_current"].to_numpy(bool), table["n_slices"].to_numpy())
+
+
+def dropped_series(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Series that an earlier part has, and that count in no part.
+
+    When the files of a stack change and another stack of its SeriesInstanceUID is written again
+    without it, because it is not selected or is gone, its old rows are read no longer.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        From `series_tables`.
+
+    Returns
+    -------
+    list of str
+        Store ids, in order.
+    """
+    counting = {name for table in tables for name in table["series"][table["row_current"]]}
+    return sorted({name for table in tables for name in table["series"]} - counting)

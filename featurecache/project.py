@@ -14,9 +14,9 @@ from featurecache.select import Selection
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-FILE_NAME = "featurecache.toml"
+FILE_NAME, KEY_NAME = "featurecache.toml", "featurecache.key"
 MAX_BYTES = 64 * 1024
-_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "index", "key")
+_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "nifti_ids", "index", "key")
 
 _COMMENT_COLUMN = 36
 _HEADER = (
@@ -28,6 +28,7 @@ _COMMENTS = {
     "labels": "one line per patient, study or series",
     "labels_format": "table, cq500 or rsna",
     "slice_labels": "one line per slice (SOPInstanceUID)",
+    "nifti_ids": "whose scan each NIfTI file is (path, PatientID)",
     "store": "the features; may be shared, if its ids are hashed",
     "index": "what the scan found; holds identifiers, keep it private",
     "key": "the secret behind the ids of the store; without it labels cannot be joined",
@@ -52,6 +53,8 @@ class Project(BaseModel):
     labels, slice_labels : Path or None
         Label files.
     labels_format : {"table", "cq500", "rsna"}
+    nifti_ids : Path or None
+        Table of identifiers of NIfTI files.
     index, key : Path or None
         As written; use `index_for` and `key_for`.
     keep_ids : bool
@@ -71,6 +74,7 @@ class Project(BaseModel):
     labels: Path | None = None
     labels_format: Literal["table", "cq500", "rsna"] = "table"
     slice_labels: Path | None = None
+    nifti_ids: Path | None = None
     index: Path | None = None
     key: Path | None = None
     keep_ids: bool = False
@@ -104,7 +108,7 @@ class Project(BaseModel):
         -------
         Path
         """
-        return self.key or self._beside(store) / "featurecache.key"
+        return self.key or self._beside(store) / KEY_NAME
 
     def run(self) -> Path | None:
         """Give the folder of the last fit, or None.

@@ -31,6 +31,13 @@ SPACING_IMPLAUSIBLE = "pixel spacing implausible"
 OTHER = "other reason"
 
 UNREADABLE = "unreadable file"
+NIFTI_EXTRA = "NIfTI file: pip install 'featurecache[nifti]'"
+NIFTI_UNLISTED = "NIfTI file without a row in the table of --nifti-ids"
+ROW_WITHOUT_FILE = "row of the table of --nifti-ids without a NIfTI file"
+VALUES_UNDECIDED = "what the values mean is undecided: pixels cannot be read now"
+REPEAT_UNDECIDED = "a repeated image cannot be compared: pixels cannot be read now"
+NOT_HU = "NIfTI values are no Hounsfield units (--assume-hu takes them as such)"
+MASK = "not CT: NIfTI file with few different values"
 
 SLICE_REASONS: dict[int, str] = {
     2: PIXELS_SHORT,
@@ -57,6 +64,11 @@ SLICE_REASONS: dict[int, str] = {
 
 PASSING_REASONS: frozenset[int] = frozenset({4, 6, 7, 8, 9, 10})
 """Codes of reasons that may be gone on a later attempt; ``--retry-failed`` takes these up."""
+
+RETRIED_REASONS: frozenset[str] = frozenset(
+    {*(SLICE_REASONS[code] for code in PASSING_REASONS), KILLED, UNREADABLE, NIFTI_EXTRA}
+)
+"""Reasons that say nothing lasting about a file: every scan tries again."""
 
 _CODES = {reason: code for code, reason in SLICE_REASONS.items()}
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from featurecache import arrays
 from featurecache.identifiers import Identifiers
-from featurecache.parts import current_rows, series_tables
+from featurecache.parts import current_rows, dropped_series, series_tables
 from featurecache.pixels import DecodeJob, job_for
 from featurecache.reasons import CHANGED, VANISHED
 from featurecache.storage import Storage
@@ -52,6 +52,10 @@ class RowSource:
     def missing_series(self) -> int:
         """How many series of the store count, but are not in the index."""
         return sum(int(self._is_missing(table).sum()) for table in self._series)
+
+    def dropped_series(self) -> list[str]:
+        """Store ids of the series that an earlier part has, and that are read no longer."""
+        return dropped_series(self._series)
 
     def count_series(self, series: Iterable[str]) -> int:
         """How many of these series (store ids) count in some part."""

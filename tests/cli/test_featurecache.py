@@ -123,7 +123,7 @@ def test_selection_comes_from_flag_then_environment_then_settings(
     path = initialised / "featurecache.toml"
     path.write_text(path.read_text() + 'select = ["slices>=3"]\n')
     assert selected() == ["slices>=3"]
-    monkeypatch.setenv("FEATURECACHE_SELECT", "slices>=4;description=* unless a b")
+    monkeypatch.setenv("FEATURECACHE_SELECT", "slices>=4; description=* unless a b ;")
     assert selected() == ["slices>=4", "description=* unless a b"]
     assert selected("--select", "slices>=5") == ["slices>=5"]
     assert selected("--select", "+slices<=90", "--select", "+one per study") == [
@@ -172,6 +172,17 @@ def test_init_takes_key_and_store_elsewhere(project: Path, phantom: Path) -> Non
     assert result.exit_code == 0, result.stderr
     assert (project / "secrets/k").is_file()
     assert 'store = "/features/cache.zarr"' in (project / "featurecache.toml").read_text()
+
+
+def test_a_key_that_cannot_be_written_leaves_no_settings(project: Path, phantom: Path) -> None:
+    (project / "file").touch()
+
+    result = run("init", phantom, "--key", "file/sub/k")
+
+    assert result.exit_code == 2
+    assert "cannot make the folder of the key file/sub/k" in result.stderr
+    assert [path.name for path in project.iterdir()] == ["file"]
+    assert run("init", phantom).exit_code == 0
 
 
 def test_init_names_what_is_missing(project: Path, phantom: Path) -> None:

@@ -34,6 +34,17 @@ def test_a_kind_that_is_left_out_has_the_rule_beside_it() -> None:
     assert "  3  leave out  5 mm  H30  POST  description matches *POST*" in lines
 
 
+def test_series_that_no_pattern_can_judge_are_pointed_out() -> None:
+    stripped = {**document(["PLAIN", "", " "]), "selection": ["description!=*CONTRAST*"]}
+    note = "note: 2 of the selected series have no description, so no description!= rule"
+    assert note in scan_text(stripped)
+    assert "note:" not in scan_text({**stripped, "selection": ["kernel!=*BONE*"]})
+    assert "note:" not in scan_text({**stripped, "selection": ["description=*"]})
+    for one in stripped["series"]:
+        del one["description"]
+    assert "note:" not in scan_text(stripped), "extract has no free text"
+
+
 def test_a_line_feed_in_a_header_breaks_no_row() -> None:
     assert "  1  use  5 mm  H30  HEAD THIN" in scan_text(document(["HEAD\r\n\tTHIN"])).splitlines()
 

@@ -1,6 +1,7 @@
 """Small CT files written with pydicom, and a scan of a folder of them."""
 
 import os
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -199,5 +200,35 @@ def transcode():
         writer.SetFileName(os.fspath(out))
         assert writer.Write()
         return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def content():
+    """content(path) -> dict: everything an index says, without its internal numbers."""
+
+    def run(path):
+        with sqlite3.connect(path) as database:
+            files = database.execute(
+                "SELECT path, size, mtime_ns, revision, status, reason, detail, warnings, "
+                "series_uid FROM files ORDER BY path"
+            ).fetchall()
+            frames = database.execute(
+                "SELECT path, frame, frames.series_uid, sop_uid, digest, position, orientation, "
+                "stacks.key, place, z_mm, gap_mm FROM frames JOIN files ON files.id = file "
+                "LEFT JOIN stacks ON stacks.id = stack ORDER BY path, frame"
+            ).fetchall()
+            stacks = database.execute(
+                "SELECT key, usable, reason, tilt_deg, z_extent_mm, wrapped FROM stacks "
+                "ORDER BY key"
+            ).fetchall()
+            findings = database.execute(
+                "SELECT key, warning FROM findings JOIN stacks ON stacks.id = stack ORDER BY 1, 2"
+            ).fetchall()
+            meta = database.execute("SELECT * FROM meta ORDER BY key").fetchall()
+        return {
+            "files": files, "frames": frames, "stacks": stacks, "findings": findings, "meta": meta
+        }  # fmt: skip
 
     return run

@@ -238,6 +238,12 @@ def test_refuses_a_file_it_cannot_write_before_it_decodes(series, tmp_path, name
              framing=parse_framing(64))  # fmt: skip
 
 
+def test_more_columns_than_slices_are_as_many_as_slices(sheet):
+    _, wide = sheet(columns=1_000_000)
+    _, fits = sheet(columns=5)
+    np.testing.assert_array_equal(wide, fits)
+
+
 def test_refuses_a_sheet_that_no_viewer_opens(series, tmp_path):
     with pytest.raises(UsageError, match="too large"):
         show(series.index, "1.2.2", tmp_path / "a.png", KEY, windows=[(40, 80)],
