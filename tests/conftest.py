@@ -143,6 +143,19 @@ def make_store():
     return make
 
 
+@pytest.fixture
+def add_features():
+    """Function that adds a feature set to a store that `make_store` wrote."""
+    from featurecache.open_storage import open_storage
+
+    def add(where, matrices, name, *, recipe=None, failed=None, dtype="float32", unit_slices=64):
+        _add_features(
+            open_storage(where), 0, name, matrices, failed or {}, dtype, recipe, unit_slices
+        )
+
+    return add
+
+
 def _add_features(storage, part, name, matrices, failed, dtype, recipe, unit_slices) -> None:
     from featurecache import arrays
     from featurecache.feature_array import FeatureArray
