@@ -149,7 +149,8 @@ def scan(
 @main.command(
     resumable=True,
     example="featurecache extract --backbone vgg16\n"
-    "featurecache extract /data/ct --backbone timm:xception --windows brain,subdural,bone",
+    "featurecache extract /data/ct --backbone timm:xception --windows brain,subdural,bone\n"
+    "featurecache extract --system drct2",
 )
 @source_argument
 @extract_options
@@ -185,10 +186,11 @@ def extract(
     are listed.
     """
     from cli import tasks
+    from cli.requested import requested
 
     report = tasks.extract(
         source, tasks.index_path(index, store), store,
-        lambda: tasks.identifiers(key, store, keep_ids), options, tasks.selection(select),
+        lambda: tasks.identifiers(key, store, keep_ids), requested(context, options, select),
         assume_hu=assume_hu, min_slices=min_slices, nifti_ids=nifti_ids,
     )  # fmt: skip
     if as_json:

@@ -1,7 +1,6 @@
 """Steps that command bodies are made of: each resolves paths and calls one library function."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,10 @@ from featurecache.location import Location
 from featurecache.project import load_project
 
 if TYPE_CHECKING:
+    from cli.requested import Requested
     from featurecache.extract import ExtractReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
-    from featurecache.options import FeatureOptions, RunOptions
     from featurecache.select import Selection
 
 
@@ -234,8 +233,7 @@ def extract(
     index: Path,
     store: Location,
     ids: "Callable[[], Identifiers]",
-    options: dict[str, Any],
-    selection: "Selection",
+    asked: "Requested",
     **scan_options: Any,
 ) -> "ExtractReport":
     """Scan what changed, then extract, with progress bars.
@@ -250,10 +248,8 @@ def extract(
         Where the features go.
     ids : callable
         Gives the ids of the store; called when nothing is wrong with the options.
-    options : dict
-        Of `featurecache.options.feature_sets`, and the fields of `RunOptions`.
-    selection : Selection
-        Which series are used.
+    asked : Requested
+        Feature sets, how to run, and which series.
     **scan_options
         Of `featurecache.scan.scan`.
 
@@ -271,25 +267,14 @@ def extract(
     from featurecache.extract import extract as extract_features
     from featurecache.extract import preflight
 
-    features, run = _split(options)
-    preflight(store, features, run)
+    preflight(store, asked.features, asked.run)
     with progress_bar("extract", unit="slices") as progress:
         return extract_features(
-            index, store, features, run, ids(), selection=selection, progress=progress,
-            refresh=lambda: scan(source, index, workers=run.workers, **scan_options),
+            index, store, asked.features, asked.run, ids(), selection=asked.selection,
+            progress=progress,
+            refresh=lambda: scan(source, index, workers=asked.run.workers, **scan_options),
             waiting=lambda holder: echo_note(f"waiting for {holder}, who makes the plan"),
         )  # fmt: skip
-
-
-def _split(options: dict[str, Any]) -> "tuple[Sequence[FeatureOptions], RunOptions]":
-    """Options of the command -> feature sets, and how to run."""
-    from featurecache.options import RunOptions, Shard, feature_sets
-
-    names = {field.name for field in fields(RunOptions)}
-    run = {name: value for name, value in options.items() if name in names}
-    run["shard"] = None if run["shard"] is None else Shard.parse(run["shard"])
-    sets = {name: value for name, value in options.items() if name not in names}
-    return feature_sets(**sets), RunOptions(**run)
 
 
 def print_extract(report: "ExtractReport") -> None:
