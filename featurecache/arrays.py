@@ -10,7 +10,7 @@ rules make it safe to kill at any moment:
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchErro
 from featurecache.metadata import checked_metadata, read_metadata
 from featurecache.nodes import Draft, memory_store, open_array
 from featurecache.storage import Storage
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
+from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, TABLE_ROWS, PartTables
 
 FORMAT_VERSION = 1
 """Raised when an older featurecache could misread a newer store."""
@@ -29,7 +29,6 @@ FORMAT_VERSION = 1
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
 
-_TABLE_CHUNK_ROWS = 65_536
 _PART = re.compile(r"part-(\d{4})")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -157,7 +156,7 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
     storage : Storage
         Where the store lies.
     tables : PartTables
-        The rows.
+        The rows, which are taken block by block.
     part : int, optional
         Its number: how many parts there were when the rows were chosen, since a rival may have
         added one. By default the next.
@@ -169,17 +168,13 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
 
     Raises
     ------
+    StoreError
+        Fewer or more rows came than were announced; nothing is left of the part.
     StoreMismatchError
         Another run has written this part, or begun it, with other series.
     """
     part = len(list_parts(storage)) if part is None else part
-    draft = Draft()
-    draft.group("", {"n_series": len(tables.series), "n_slices": len(tables.slices)})
-    for group in ("series", "slices", "features", "status"):
-        draft.group(group, {})
-    _add_table(draft, "series", tables.series, SERIES_COLUMNS)
-    _add_table(draft, "slices", tables.slices, SLICES_COLUMNS)
-    if not storage.publish(part_name(part), draft.files()):
+    if not storage.publish(part_name(part), _part_draft(storage, tables).files()):
         raise StoreMismatchError(
             f"{storage}: another run has begun {part_name(part)} with other series. Wait for it "
             "and run the same `featurecache extract` again: it adds what is missing. If no other "
@@ -188,18 +183,62 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
     return part
 
 
-def _add_table(draft: Draft, name: str, table: pd.DataFrame, columns: dict[str, str]) -> None:
-    for column, kind in columns.items():
+def _part_draft(storage: Storage, tables: PartTables) -> Draft:
+    announced = {"series": tables.n_series, "slices": tables.n_slices}
+    draft = Draft()
+    draft.group("", {f"n_{table}": n_rows for table, n_rows in announced.items()})
+    for group in ("series", "slices", "features", "status"):
+        draft.group(group, {})
+    for table, n_rows in announced.items():
+        _add_table(draft, table, n_rows)
+    came = dict.fromkeys(announced, 0)
+    for block in tables.blocks:
+        came[block.table] += len(block.rows)
+        if came[block.table] <= announced[block.table]:
+            for column, kind in _columns(block.table).items():
+                values = block.rows[column].to_numpy(dtype=object if kind == "str" else kind)
+                draft.rows(f"{block.table}/{column}", block.first_row, values)
+    if came != announced:
+        raise StoreError(
+            f"{storage}: {came} rows came for a new part, and {announced} were expected: the "
+            "index changed meanwhile. Run the same command again"
+        )
+    return draft
+
+
+def _columns(table: str) -> dict[str, str]:
+    return SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
+
+
+def _add_table(draft: Draft, name: str, n_rows: int) -> None:
+    for column, kind in _columns(name).items():
         draft.array(
-            f"{name}/{column}", shape=(len(table),),
-            chunks=(min(max(len(table), 1), _TABLE_CHUNK_ROWS),),
+            f"{name}/{column}", shape=(n_rows,), chunks=(min(max(n_rows, 1), TABLE_ROWS),),
             dtype=str if kind == "str" else kind,
             fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
-            values=table[column].to_numpy(dtype=object if kind == "str" else kind),
         )  # fmt: skip
 
 
-def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
+def count_slices(storage: Storage, part: int) -> int:
+    """Rows N of a part's flat arrays.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    part : int
+        Number of the part.
+
+    Returns
+    -------
+    int
+    """
+    return int(read_metadata(storage, part_name(part))["attributes"]["n_slices"])
+
+
+def read_table(
+    storage: Storage, part: int, table: str, columns: Collection[str] | None = None
+) -> pd.DataFrame:
     """The ``series`` or ``slices`` table of a part.
 
     Parameters
@@ -210,27 +249,24 @@ def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
         Number of the part.
     table : {"series", "slices"}
         Which one.
+    columns : collection of str, optional
+        Read these only.
 
     Returns
     -------
     DataFrame
-        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`.
+        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`, or those asked for.
 
     Raises
     ------
     StoreCorruptError
         A chunk is missing or damaged, or a column has another length.
     """
-    columns = SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
     n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
-    files = storage.read_below(f"{part_name(part)}/{table}")
     data = {}
-    for name in columns:
+    for name in columns or _columns(table):
         where = f"{part_name(part)}/{table}/{name}"
-        below = {
-            k.removeprefix(f"{name}/"): v for k, v in files.items() if k.startswith(f"{name}/")
-        }
-        values = _read_column(storage, where, below)
+        values = _read_column(storage, where, storage.read_below(where))
         if len(values) != n_rows:
             raise StoreCorruptError(f"{storage}: {where} has {len(values)} rows, not {n_rows}")
         data[name] = values.astype(object).astype(str) if values.dtype.kind == "T" else values

@@ -15,9 +15,9 @@ from featurecache.select import Selection
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-FILE_NAME = "featurecache.toml"
+FILE_NAME, KEY_NAME = "featurecache.toml", "featurecache.key"
 MAX_BYTES = 64 * 1024
-_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "index", "key")
+_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "nifti_ids", "index", "key")
 
 _COMMENT_COLUMN = 36
 _HEADER = (
@@ -29,6 +29,7 @@ _COMMENTS = {
     "labels": "one line per patient, study or series",
     "labels_format": "table, cq500 or rsna",
     "slice_labels": "one line per slice (SOPInstanceUID)",
+    "nifti_ids": "whose scan each NIfTI file is (path, PatientID)",
     "store": "the features; may be shared, if its ids are hashed",
     "index": "what the scan found; holds identifiers, keep it private",
     "key": "the secret behind the ids of the store; without it labels cannot be joined",
@@ -53,6 +54,8 @@ class Project(BaseModel):
     labels, slice_labels : Path or None
         Label files.
     labels_format : {"table", "cq500", "rsna"}
+    nifti_ids : Path or None
+        Table of identifiers of NIfTI files.
     index, key : Path or None
         As written; use `index_for` and `key_for`.
     keep_ids : bool
@@ -72,6 +75,7 @@ class Project(BaseModel):
     labels: Path | None = None
     labels_format: Literal["table", "cq500", "rsna"] = "table"
     slice_labels: Path | None = None
+    nifti_ids: Path | None = None
     index: Path | None = None
     key: Path | None = None
     keep_ids: bool = False
@@ -109,7 +113,7 @@ class Project(BaseModel):
         -------
         Path
         """
-        return self.key or self._beside(store) / "featurecache.key"
+        return self.key or self._beside(store) / KEY_NAME
 
     def run(self) -> Path | None:
         """Give the folder of the last fit, or None.
