@@ -13,15 +13,14 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from featurecache.chunks import chunk_numbers, read_rows
+from featurecache.columns import columns_of, part_draft, read_column
 from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
 from featurecache.metadata import checked_metadata, read_metadata
-from featurecache.nodes import Draft, memory_store, open_array
+from featurecache.nodes import Draft, open_array
 from featurecache.storage import Storage
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, TABLE_ROWS, PartTables
+from featurecache.tables import PartTables
 
 FORMAT_VERSION = 1
 """Raised when an older featurecache could misread a newer store."""
@@ -174,49 +173,13 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
         Another run has written this part, or begun it, with other series.
     """
     part = len(list_parts(storage)) if part is None else part
-    if not storage.publish(part_name(part), _part_draft(storage, tables).files()):
+    if not storage.publish(part_name(part), part_draft(storage, tables).files()):
         raise StoreMismatchError(
             f"{storage}: another run has begun {part_name(part)} with other series. Wait for it "
             "and run the same `featurecache extract` again: it adds what is missing. If no other "
             f"run is active, delete {storage}/{part_name(part)} first"
         )
     return part
-
-
-def _part_draft(storage: Storage, tables: PartTables) -> Draft:
-    announced = {"series": tables.n_series, "slices": tables.n_slices}
-    draft = Draft()
-    draft.group("", {f"n_{table}": n_rows for table, n_rows in announced.items()})
-    for group in ("series", "slices", "features", "status"):
-        draft.group(group, {})
-    for table, n_rows in announced.items():
-        _add_table(draft, table, n_rows)
-    came = dict.fromkeys(announced, 0)
-    for block in tables.blocks:
-        came[block.table] += len(block.rows)
-        if came[block.table] <= announced[block.table]:
-            for column, kind in _columns(block.table).items():
-                values = block.rows[column].to_numpy(dtype=object if kind == "str" else kind)
-                draft.rows(f"{block.table}/{column}", block.first_row, values)
-    if came != announced:
-        raise StoreError(
-            f"{storage}: {came} rows came for a new part, and {announced} were expected: the "
-            "index changed meanwhile. Run the same command again"
-        )
-    return draft
-
-
-def _columns(table: str) -> dict[str, str]:
-    return SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
-
-
-def _add_table(draft: Draft, name: str, n_rows: int) -> None:
-    for column, kind in _columns(name).items():
-        draft.array(
-            f"{name}/{column}", shape=(n_rows,), chunks=(min(max(n_rows, 1), TABLE_ROWS),),
-            dtype=str if kind == "str" else kind,
-            fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
-        )  # fmt: skip
 
 
 def count_slices(storage: Storage, part: int) -> int:
@@ -263,26 +226,13 @@ def read_table(
         A chunk is missing or damaged, or a column has another length.
     """
     n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
-    data = {}
-    for name in columns or _columns(table):
-        where = f"{part_name(part)}/{table}/{name}"
-        values = _read_column(storage, where, storage.read_below(where))
-        if len(values) != n_rows:
-            raise StoreCorruptError(f"{storage}: {where} has {len(values)} rows, not {n_rows}")
-        data[name] = values.astype(object).astype(str) if values.dtype.kind == "T" else values
-    return pd.DataFrame(data)
-
-
-def _read_column(storage: Storage, where: str, files: Mapping[str, bytes]) -> np.ndarray:
-    """A whole table column; a missing chunk is an error, not fill values."""
-    if "zarr.json" not in files:
-        raise StoreCorruptError(f"{storage}/{where}/zarr.json is missing")
-    checked_metadata(files["zarr.json"], f"{storage}/{where}/zarr.json")
-    array = open_array(memory_store(files), "")
-    missing = set(range(-(-array.shape[0] // array.chunks[0]))) - chunk_numbers(files)
-    if missing:
-        raise StoreCorruptError(f"{storage}: {where} lacks its chunks {sorted(missing)[:5]}")
-    return read_rows(array, storage, where, 0, None)
+    where = f"{part_name(part)}/{table}"
+    return pd.DataFrame(
+        {
+            name: read_column(storage, f"{where}/{name}", n_rows)
+            for name in columns or columns_of(table)
+        }
+    )
 
 
 def check_name(name: str) -> None:

@@ -250,9 +250,7 @@ def _parse(path: Path, text: str) -> Project:
     _check_names(path, fields)
     for name in _PATH_FIELDS:
         if isinstance(fields.get(name), str):
-            place = _checked_path(path, name, fields[name])
-            location = parse_location(place) if name == "store" else Path(place)
-            fields[name] = path.parent / location if isinstance(location, Path) else location
+            fields[name] = _located(path, name, _checked_path(path, name, fields[name]))
     fields.setdefault("store", path.parent / "cache.zarr")
     _check_rules(path, fields.get("select", []))
     try:
@@ -288,6 +286,15 @@ def _checked_path(path: Path, name: str, value: str) -> str:
     if not value or not value.isprintable():
         raise UsageError(f"{path}: {name}: expected a path, got {value!r}")
     return value
+
+
+def _located(path: Path, name: str, value: str) -> Location:
+    """A path from the project folder on, or the URL of a store."""
+    try:
+        location = parse_location(value) if name == "store" else Path(value)
+    except UsageError as error:
+        raise UsageError(f"{path}: store: {error}") from None
+    return path.parent / location if isinstance(location, Path) else location
 
 
 def _portable(target: Path, folder: Path) -> str:
