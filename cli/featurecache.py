@@ -159,6 +159,7 @@ def extract(
     min_slices: int,
     select: tuple[str, ...],
     as_json: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Run a frozen CNN over every slice and store the features.
@@ -170,11 +171,17 @@ def extract(
     """
     from cli import tasks
 
-    report = tasks.extract(
+    what = (
         source, tasks.index_path(index, store), store,
-        lambda: tasks.identifiers(key, store, keep_ids), options, tasks.selection(select),
-        assume_hu=assume_hu, min_slices=min_slices,
+        lambda: tasks.identifiers(key, store, keep_ids, create=not dry_run), options,
+        tasks.selection(select),
     )  # fmt: skip
+    scanning: dict[str, Any] = {"assume_hu": assume_hu, "min_slices": min_slices}
+    if dry_run:
+        estimate = tasks.dry_run(*what, **scanning)
+        echo_json(estimate.document()) if as_json else echo(estimate.text())
+        return
+    report = tasks.extract(*what, **scanning)
     if as_json:
         echo_json(report.document())
     else:

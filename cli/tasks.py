@@ -1,8 +1,10 @@
 """Steps that command bodies are made of: each resolves paths and calls one library function."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
@@ -10,6 +12,7 @@ from featurecache.errors import StoreMismatchError, UsageError
 from featurecache.project import load_project
 
 if TYPE_CHECKING:
+    from featurecache.estimate import Estimate
     from featurecache.extract import ExtractReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
@@ -173,7 +176,7 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
     return explain_path(index, path, selection)
 
 
-def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
+def identifiers(key: Path | None, store: Path, keep: bool, *, create: bool = True) -> "Identifiers":
     """Load the key of a store; a new store gets a new key.
 
     Parameters
@@ -184,6 +187,8 @@ def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
         The store in use.
     keep : bool
         Identifiers stay as they are; no key is needed.
+    create : bool
+        False: nothing is written, and a store that is not there yet gets a key of zeros.
 
     Returns
     -------
@@ -202,6 +207,8 @@ def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
             raise StoreMismatchError(
                 f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
             )
+    elif not create and not path.exists():
+        return Identifiers(None if keep else bytes(32))
     elif not keep:
         path.parent.mkdir(parents=True, exist_ok=True)
         if create_key(path):
@@ -267,7 +274,46 @@ def extract(
         )  # fmt: skip
 
 
-def _split(options: dict[str, Any]) -> "tuple[Sequence[FeatureOptions], RunOptions]":
+def dry_run(
+    source: Path | None,
+    index: Path,
+    store: Path,
+    ids: "Callable[[], Identifiers]",
+    options: dict[str, Any],
+    selection: "Selection",
+    **scan_options: Any,
+) -> "Estimate":
+    """Say what `extract` would do, and write nothing.
+
+    Parameters
+    ----------
+    source, index, store, ids, options, selection, **scan_options
+        As in `extract`. Where there is no index yet, files are scanned into a temporary one.
+
+    Returns
+    -------
+    Estimate
+    """
+    wait_without_spinning()
+    from featurecache.dry_run import estimate
+    from featurecache.extract import preflight
+    from featurecache.job import Job
+
+    features, run = _split(options)
+    preflight(store, features, run)
+    shares = () if run.shard is None else (run.shard,)
+    with ExitStack() as stack:
+        if not index.exists():
+            check_source(source)
+            folder = stack.enter_context(TemporaryDirectory())
+            index = Path(folder) / "index.sqlite"
+            scan(source, index, workers=run.workers, **scan_options)
+        else:
+            echo_note(f"as of the last scan ({index}): files that came later are not counted")
+        return estimate(Job(index, store, features, run, ids(), shares), selection)
+
+
+def _split(options: dict[str, Any]) -> "tuple[tuple[FeatureOptions, ...], RunOptions]":
     """Options of the command -> feature sets, and how to run."""
     from featurecache.options import RunOptions, Shard, feature_sets
 
