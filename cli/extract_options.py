@@ -166,6 +166,11 @@ _WORK = (
         metavar="I/N",
         help="Compute only this share of the units, I from 1 to N; shards run side by side.",
     ),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Write nothing; say what there is to do, and how long it would take.",
+    ),
     click.option("--plan-only", is_flag=True, help="Make the plan of the work and stop."),
     click.option(
         "--retry-failed", is_flag=True, help="Try again what failed for a passing reason."

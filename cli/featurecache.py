@@ -176,6 +176,7 @@ def extract(
     nifti_ids: Path | None,
     select: tuple[str, ...],
     as_json: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Run a frozen CNN over every slice and store the features.
@@ -188,11 +189,19 @@ def extract(
     from cli import tasks
     from cli.requested import requested
 
-    report = tasks.extract(
+    what = (
         source, tasks.index_path(index, store), store,
-        lambda: tasks.identifiers(key, store, keep_ids), requested(context, options, select),
-        assume_hu=assume_hu, min_slices=min_slices, nifti_ids=nifti_ids,
+        lambda: tasks.identifiers(key, store, keep_ids, create=not dry_run),
+        requested(context, options, select),
     )  # fmt: skip
+    scanning: dict[str, Any] = {
+        "assume_hu": assume_hu, "min_slices": min_slices, "nifti_ids": nifti_ids
+    }  # fmt: skip
+    if dry_run:
+        estimate = tasks.dry_run(*what, **scanning)
+        echo_json(estimate.document()) if as_json else echo(estimate.text())
+        return
+    report = tasks.extract(*what, **scanning)
     if as_json:
         echo_json(report.document())
     else:

@@ -1,7 +1,9 @@
 """Steps that command bodies are made of: each resolves paths and calls one library function."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
@@ -11,6 +13,7 @@ from featurecache.project import load_project
 
 if TYPE_CHECKING:
     from cli.requested import Requested
+    from featurecache.estimate import Estimate
     from featurecache.extract import ExtractReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
@@ -180,7 +183,9 @@ def explain(index: Path, path: Path, selection: "Selection", as_json: bool) -> s
     return explain_path(index, path, selection)
 
 
-def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
+def identifiers(
+    key: Path | None, store: Location, keep: bool, *, create: bool = True
+) -> "Identifiers":
     """Load the key of a store; a new store gets a new key.
 
     Parameters
@@ -191,6 +196,8 @@ def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
         The store in use.
     keep : bool
         Identifiers stay as they are; no key is needed.
+    create : bool
+        False: nothing is written, and a store that is not there yet gets a key of zeros.
 
     Returns
     -------
@@ -209,6 +216,8 @@ def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
             raise StoreMismatchError(
                 f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
             )
+    elif not create and not path.exists():
+        return Identifiers(None if keep else bytes(32))
     elif not keep:
         path.parent.mkdir(parents=True, exist_ok=True)
         if create_key(path):
@@ -275,6 +284,45 @@ def extract(
             refresh=lambda: scan(source, index, workers=asked.run.workers, **scan_options),
             waiting=lambda holder: echo_note(f"waiting for {holder}, who makes the plan"),
         )  # fmt: skip
+
+
+def dry_run(
+    source: Path | None,
+    index: Path,
+    store: Location,
+    ids: "Callable[[], Identifiers]",
+    asked: "Requested",
+    **scan_options: Any,
+) -> "Estimate":
+    """Say what `extract` would do, and write nothing.
+
+    Parameters
+    ----------
+    source, index, store, ids, asked, **scan_options
+        As in `extract`. Where there is no index yet, files are scanned into a temporary one.
+
+    Returns
+    -------
+    Estimate
+    """
+    wait_without_spinning()
+    from featurecache.dry_run import estimate
+    from featurecache.extract import preflight
+    from featurecache.job import Job
+    from featurecache.open_storage import open_storage
+
+    run, storage = asked.run, open_storage(store)
+    preflight(storage, asked.features, run)
+    shares = () if run.shard is None else (run.shard,)
+    with ExitStack() as stack:
+        if not index.exists():
+            check_source(source)
+            folder = stack.enter_context(TemporaryDirectory())
+            index = Path(folder) / "index.sqlite"
+            scan(source, index, workers=run.workers, **scan_options)
+        else:
+            echo_note(f"as of the last scan ({index}): files that came later are not counted")
+        return estimate(Job(index, storage, asked.features, run, ids(), shares), asked.selection)
 
 
 def print_extract(report: "ExtractReport") -> None:
