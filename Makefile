@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help setup demo test test-slow check bench bench-scan bench-extract bench-store docs clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: $(READY)  ## install everything into .venv/ (about 5 GB with CUDA's libraries)
 
