@@ -72,4 +72,4 @@ class Archive:
         slices["source"] = [IDS.source(f"1.3.{number}") for number in range(len(numbers))]
         slices["series"] = numbers
         slices["position"] = np.arange(len(numbers)) - np.repeat(self.first, self.n_slices)
-        return PartTables(series, slices)
+        return PartTables.of(series, slices)

@@ -11,6 +11,7 @@ from archive import IDS, Archive
 
 from featurecache import FeatureStore, arrays
 from featurecache.feature_array import FeatureArray
+from featurecache.open_storage import open_storage
 
 _NAME = "bench"
 _UNIT_SLICES = 1024  # what a plan gives an archive of this size
@@ -91,16 +92,17 @@ class Store(Layout):
         self._tables = archive.tables
 
     def prepare(self) -> None:
-        arrays.create_store(self.path, IDS.digest)
-        arrays.create_part(self.path, self._tables)
+        storage = open_storage(self.path)
+        arrays.create_store(storage, IDS.digest)
+        arrays.create_part(storage, self._tables)
         n_rows, dim = self.archive.values.shape
         arrays.create_features(
-            self.path, 0, _NAME, n_slices=n_rows, dim=dim, dtype="float16",
+            storage, 0, _NAME, n_slices=n_rows, dim=dim, dtype="float16",
             unit_slices=_UNIT_SLICES, attributes=_NO_ATTRIBUTES,
         )  # fmt: skip
 
     def write(self) -> None:
-        array = FeatureArray(self.path, 0, _NAME, writable=True)
+        array = FeatureArray(open_storage(self.path), 0, _NAME, writable=True)
         for unit in range(array.n_units):
             rows = array.rows(unit)
             values = self.archive.values[rows.start : rows.stop]
@@ -116,26 +118,26 @@ class Store(Layout):
         return opened[self.archive.ids[series]]
 
 
-class StoreWithZarrs(Store):
-    """The same store, its chunks read and written by the zarrs package."""
+class ThroughZarr(Store):
+    """The store's array of features alone, read by zarr as by any program that knows no store."""
 
-    _PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}  # noqa: RUF012
-
-    def write(self) -> None:
-        with zarr.config.set(self._PIPELINE):
-            super().write()
+    pipeline = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
     def open(self) -> Any:
-        with zarr.config.set(self._PIPELINE):
-            return super().open()
+        with zarr.config.set({"codec_pipeline.path": self.pipeline}):
+            return zarr.open_array(self.path / f"part-0000/features/{_NAME}", mode="r")
 
     def read(self, opened: Any) -> np.ndarray:
-        with zarr.config.set(self._PIPELINE):
-            return super().read(opened)
+        return opened[:]
 
     def read_series(self, opened: Any, series: int) -> np.ndarray:
-        with zarr.config.set(self._PIPELINE):
-            return super().read_series(opened, series)
+        return opened[self.archive.rows(series)]
+
+
+class ThroughZarrs(ThroughZarr):
+    """The same with the zarrs package."""
+
+    pipeline = "zarrs.ZarrsCodecPipeline"
 
 
 class ArrayPerSeries(Layout):
