@@ -27,6 +27,7 @@ PIXELS_MALFORMED = "pixel data is malformed"
 PIXEL_FORMAT = "pixel format not supported"
 NOT_USABLE_ANY_MORE = "header cannot be used"
 SPACING_UNKNOWN = "pixel spacing unknown"
+SPACING_IMPLAUSIBLE = "pixel spacing implausible"
 OTHER = "other reason"
 
 UNREADABLE = "unreadable file"
@@ -57,6 +58,7 @@ SLICE_REASONS: dict[int, str] = {
     16: PIXEL_FORMAT,
     17: NOT_USABLE_ANY_MORE,
     18: SPACING_UNKNOWN,
+    19: SPACING_IMPLAUSIBLE,
     255: OTHER,
 }
 """Code in a store's ``status`` array -> reason. Append only, never renumber."""

@@ -31,7 +31,7 @@ def scan_document(
     identifiers : Identifiers, optional
         Turns the user's ids into a store's; without it they are given as they are.
     chosen : Chosen, optional
-        What a selection leaves out: files of such series count as skipped.
+        What a selection leaves out: files of such series count as skipped, their warnings do not.
     with_texts : bool
         Also give what is free text: SeriesDescription, ConvolutionKernel, and rows of the table of
         NIfTI files. For the eyes of the one who writes rules and tables, not for logs.

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import create_key
+from featurecache.location import Location
 from featurecache.nifti_ids import read_nifti_table
-from featurecache.project import FILE_NAME, load_project, write_project
+from featurecache.project import FILE_NAME, KEY_NAME, write_project
 from featurecache.select import PRESET_RULES, Selection, add_rules
 
 
@@ -19,7 +20,7 @@ def initialise(
     labels_format: str | None = None,
     slice_labels: Path | None = None,
     nifti_ids: Path | None = None,
-    store: Path | None = None,
+    store: Location | None = None,
     key: Path | None = None,
     keep_ids: bool = False,
     select: Sequence[str] = (),
@@ -41,8 +42,10 @@ def initialise(
         Table of identifiers of NIfTI files.
     labels_format : {"table", "cq500", "rsna"} or None
         None: by preset, else ``table``.
-    store, key : Path or None
-        None: the defaults.
+    store : Path, str or None
+        A folder or ``s3://BUCKET/PREFIX``; None: ``cache.zarr``.
+    key : Path or None
+        None: the default.
     keep_ids : bool
         Keep identifiers in the store as they are.
     select : sequence of str
@@ -59,8 +62,8 @@ def initialise(
     Raises
     ------
     UsageError
-        `source`, a label file or the table of NIfTI files is missing or wrong, a rule is none, or
-        the folder has settings already.
+        `source`, a label file or the table of NIfTI files is missing or wrong, a rule is none, the
+        key cannot be written, or the folder has settings already.
     """
     rules = add_rules(PRESET_RULES.get(preset or "", ()), select) if select else None
     rules = rules or PRESET_RULES.get(preset or "")
@@ -69,6 +72,8 @@ def initialise(
     _check(folder, source, files, force=force)
     if nifti_ids is not None:
         read_nifti_table(nifti_ids)
+    keep_ids = keep_ids or preset is not None
+    key_lines = _key_lines(key or folder / KEY_NAME, keep_ids)
     path = write_project(
         folder,
         replace=True,
@@ -80,10 +85,10 @@ def initialise(
         nifti_ids=nifti_ids,
         store=store or folder / "cache.zarr",
         key=key,
-        keep_ids=keep_ids or preset is not None,
+        keep_ids=keep_ids,
         select=list(rules) if rules else None,
     )
-    lines = [f"wrote {path}", *_key_lines(folder), *_selection_lines(selection, preset)]
+    lines = [f"wrote {path}", *key_lines, *_selection_lines(selection, preset)]
     return "\n".join([*lines, *_next_steps(labels, slice_labels)])
 
 
@@ -102,12 +107,14 @@ def _check(folder: Path, source: Path, files: Mapping[str, Path | None], *, forc
         )
 
 
-def _key_lines(folder: Path) -> list[str]:
-    project = load_project(folder)
-    if project.keep_ids:
+def _key_lines(path: Path, keep_ids: bool) -> list[str]:
+    """Make the key, before the settings: what cannot be made leaves none of them behind."""
+    if keep_ids:
         return ["identifiers will stand in the store as they are (public data)"]
-    path = project.key_for(project.store)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder of the key {path}: {error.strerror}") from error
     if create_key(path):
         return [
             f"wrote {path}: the secret behind the ids of the store; keep it, share it with none"

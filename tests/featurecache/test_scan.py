@@ -439,8 +439,8 @@ def test_a_folder_that_vanishes_is_forgotten(tree, scanned):
     assert [stack.key for stack in result.all_stacks] == ["1.2.10"]
 
 
-def killed_scan(root, index, delay_s):
-    """Scan in another process and kill it some time after its imports; its workers die too."""
+def killed_scan(root, index, steps, delay_s=0.0):
+    """Scan in another process and kill it at a step of its progress; its workers die too."""
     program = textwrap.dedent(
         f"""
         import sys; sys.path[:] = {sys.path!r}
@@ -449,12 +449,15 @@ def killed_scan(root, index, delay_s):
         scan._COMMIT_EVERY_S = 0.0
         scan._CHUNK = 4
         print("go", flush=True)
-        scan.scan(Path({str(root)!r}), Path({str(index)!r}), workers=1)
+        scan.scan(Path({str(root)!r}), Path({str(index)!r}), workers=1,
+                  progress=lambda *_: print("on", flush=True))
         """
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout.readline() == b"go\n"
+        for _ in range(steps):
+            process.stdout.readline()
         time.sleep(delay_s)
         process.send_signal(signal.SIGKILL)
 
@@ -484,7 +487,7 @@ def test_a_killed_scan_continues_and_ends_with_the_same_index(
     for _ in range(20):
         if half_done == 4:
             break
-        killed_scan(root, killed, rng.uniform(0.1, 0.7))
+        killed_scan(root, killed, rng.randint(1, 4), rng.uniform(0, 0.02))
         if is_half_done(killed):
             half_done += 1
         elif killed.exists():
@@ -508,7 +511,7 @@ def test_a_scan_killed_while_files_change_ends_as_if_it_had_not_been(
     write_series(root / "new", 40, uid="1.2.99")
     rng = random.Random(1)
     for _ in range(5):
-        killed_scan(root, killed, rng.uniform(0.1, 0.5))
+        killed_scan(root, killed, rng.randint(0, 2), rng.uniform(0, 0.3))
     assert content(scanned(root, "killed.sqlite").path) == content(
         scanned(root, "clean.sqlite").path
     )
