@@ -16,9 +16,11 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from featurecache.errors import ReadError
 from featurecache.index import Index
+from featurecache.intake import read_file
 from featurecache.options import RunOptions, feature_sets
 from featurecache.pixels import DecodeJob, decode_slice, to_hu
 from featurecache.scan import scan
+from featurecache.walk import Entry
 
 _TINY = '''
 """Networks that cost nothing, registered on import, as a user's own would be."""
@@ -312,6 +314,50 @@ def content():
         }  # fmt: skip
 
     return run
+
+
+@pytest.fixture(scope="session")
+def volume():
+    """Hounsfield units (5, 12, 16) int16, every voxel different along every axis."""
+    z, y, x = np.mgrid[:5, :12, :16]
+    return (100 * z + 10 * y - 60 * (x > 7) + 3 * x - 970 * (y < 2)).astype(np.int16)
+
+
+@pytest.fixture
+def voxels(volume):
+    """The volume as nibabel has it: (x, y, z)."""
+    return volume.transpose(2, 1, 0)
+
+
+@pytest.fixture(scope="session")
+def record_of():
+    """record_of(path) -> FileRecord: what the scan notes of a file below its folder."""
+
+    def run(path):
+        status = path.stat()
+        entry = Entry(os.fsencode(path.name), status.st_size, status.st_mtime_ns)
+        return read_file(entry, root=os.fsencode(path.parent), assume_hu=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def write_nifti():
+    """write_nifti(path, data, affine=None) -> path: one NIfTI file, by nibabel.
+
+    Without an affine voxels run to the left, to the back and upwards, as DICOM's pixels do.
+    """
+    nibabel = pytest.importorskip(
+        "nibabel", reason="the nifti extra is not installed: pip install 'featurecache[nifti]'"
+    )
+
+    def write(path, data, affine=None):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        affine = np.diag([-0.5, -0.5, 5.0, 1.0]) if affine is None else affine
+        nibabel.save(nibabel.Nifti1Image(data, affine), path)
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

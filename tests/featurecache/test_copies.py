@@ -7,9 +7,6 @@ import pytest
 
 from featurecache.reasons import COPIES_OF_PATIENTS
 
-nibabel = pytest.importorskip(
-    "nibabel", reason="the nifti extra is not installed: pip install 'featurecache[nifti]'"
-)
 AFFINE = np.diag([-0.5, -0.5, 5.0, 1.0])
 
 
@@ -19,20 +16,14 @@ def voxels(seed, n=3):
     return data.astype(np.int16)
 
 
-def write(path, data, affine=AFFINE):
-    path.parent.mkdir(exist_ok=True, parents=True)
-    nibabel.save(nibabel.Nifti1Image(data, affine), path)
-    return path
-
-
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path, write_nifti):
     """One scan under three names, compressed, as float and mirrored; and another one."""
     root = tmp_path / "root"
-    write(root / "a.nii", voxels(1))
-    write(root / "backup/b.nii.gz", voxels(1).astype(np.float32))
-    write(root / "c.nii", voxels(1)[::-1], AFFINE @ np.diag([-1.0, 1, 1, 1]))
-    write(root / "other.nii", voxels(2))
+    write_nifti(root / "a.nii", voxels(1))
+    write_nifti(root / "backup/b.nii.gz", voxels(1).astype(np.float32))
+    write_nifti(root / "c.nii", voxels(1)[::-1], AFFINE @ np.diag([-1.0, 1, 1, 1]))
+    write_nifti(root / "other.nii", voxels(2))
     return root
 
 

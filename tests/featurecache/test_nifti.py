@@ -1,6 +1,5 @@
 """NIfTI volumes give the slices that the same volume gives as DICOM; SimpleITK is the oracle."""
 
-import gzip
 import io
 import os
 import sys
@@ -13,22 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurecache.errors import ReadError
-from featurecache.intake import read_file
 from featurecache.nifti import load_nifti
 from featurecache.pixels import decode_slice, job_for, to_hu
 from featurecache.scan import scan
-from featurecache.walk import Entry
 
 nibabel = pytest.importorskip(
     "nibabel", reason="the nifti extra is not installed: pip install 'featurecache[nifti]'"
 )
-
-
-@pytest.fixture(scope="session")
-def volume():
-    """Hounsfield units (5, 12, 16) int16, every voxel different along every axis."""
-    z, y, x = np.mgrid[:5, :12, :16]
-    return (100 * z + 10 * y - 60 * (x > 7) + 3 * x - 970 * (y < 2)).astype(np.int16)
 
 
 @pytest.fixture
@@ -112,15 +102,6 @@ HEADER = header_bytes()
 AFFINE = np.diag([-0.5, -0.5, 5.0, 1.0])  # voxels run to the left, to the back, upwards
 
 
-def write(path: Path, data, affine=AFFINE, **header) -> Path:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    image = nibabel.Nifti1Image(data, affine)
-    for field, value in header.items():
-        image.header[field] = value
-    nibabel.save(image, path)
-    return path
-
-
 def patch(path: Path, at: int, values) -> None:
     """Overwrite a field of the header."""
     data = bytearray(path.read_bytes())
@@ -128,26 +109,13 @@ def patch(path: Path, at: int, values) -> None:
     path.write_bytes(data)
 
 
-def record_of(path: Path):
-    """What the scan notes of a file."""
-    status = path.stat()
-    entry = Entry(os.fsencode(path.name), status.st_size, status.st_mtime_ns)
-    return read_file(entry, root=os.fsencode(path.parent), assume_hu=False)
-
-
-@pytest.fixture
-def voxels(volume):
-    """The volume as nibabel has it: (x, y, z)."""
-    return volume.transpose(2, 1, 0)
-
-
 @pytest.mark.parametrize("dtype", ["int16", "int32", "float32", "float64"])
 @pytest.mark.parametrize("more_hu", [0, 0.37])
 def test_every_type_and_scale_gives_the_same_hounsfield_units(
-    tmp_path, voxels, volume, scanned, dtype, more_hu
+    tmp_path, voxels, volume, scanned, dtype, more_hu, write_nifti
 ):
     more_hu *= dtype.startswith("float")
-    write(tmp_path / "n" / "a.nii.gz", (voxels + more_hu).astype(dtype))
+    write_nifti(tmp_path / "n" / "a.nii.gz", (voxels + more_hu).astype(dtype))
     result = scanned(tmp_path / "n")
     for plane, decoded in zip(volume, slices_of(result, only_stack(result)), strict=True):
         assert decoded.stored.dtype in (np.int16, np.uint16, np.int32)
@@ -155,8 +123,8 @@ def test_every_type_and_scale_gives_the_same_hounsfield_units(
         np.testing.assert_allclose(to_hu(decoded), expected, atol=2e-4)
 
 
-def test_slope_and_intercept_are_applied(tmp_path, voxels, volume, scanned):
-    path = write(tmp_path / "n" / "a.nii", (2 * (voxels + 1100)).astype(np.uint16))
+def test_slope_and_intercept_are_applied(tmp_path, voxels, volume, scanned, write_nifti):
+    path = write_nifti(tmp_path / "n" / "a.nii", (2 * (voxels + 1100)).astype(np.uint16))
     patch(path, 112, np.array([0.5, -1100.0], "<f4"))  # scl_slope, scl_inter
     result = scanned(tmp_path / "n")
     for plane, decoded in zip(volume, slices_of(result, only_stack(result)), strict=True):
@@ -164,8 +132,10 @@ def test_slope_and_intercept_are_applied(tmp_path, voxels, volume, scanned):
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan])
-def test_a_slope_of_nothing_leaves_values_as_they_are(tmp_path, voxels, volume, scanned, slope):
-    path = write(tmp_path / "n" / "a.nii", voxels)
+def test_a_slope_of_nothing_leaves_values_as_they_are(
+    tmp_path, voxels, volume, scanned, slope, write_nifti
+):
+    path = write_nifti(tmp_path / "n" / "a.nii", voxels)
     patch(path, 112, np.array([slope, 7.0], "<f4"))
     result = scanned(tmp_path / "n")
     decoded = slices_of(result, only_stack(result))
@@ -174,27 +144,27 @@ def test_a_slope_of_nothing_leaves_values_as_they_are(tmp_path, voxels, volume, 
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(2, np.nan), (1, np.inf), (np.inf, 0)])
-def test_half_a_scaling_is_refused(tmp_path, voxels, slope, intercept):
-    path = write(tmp_path / "a.nii", voxels)
+def test_half_a_scaling_is_refused(tmp_path, voxels, slope, intercept, write_nifti, record_of):
+    path = write_nifti(tmp_path / "a.nii", voxels)
     patch(path, 112, np.array([slope, intercept], "<f4"))
     record = record_of(path)
     assert (record.status, record.reason) == ("failed", "rescale slope or intercept unusable")
 
 
-def test_values_that_are_not_finite_are_air_and_reported(tmp_path, voxels, scanned):
+def test_values_that_are_not_finite_are_air_and_reported(tmp_path, voxels, scanned, write_nifti):
     data = voxels.astype(np.float32)
     data[0, 0, 0] = np.nan
-    write(tmp_path / "n" / "a.nii", data)
+    write_nifti(tmp_path / "n" / "a.nii", data)
     result = scanned(tmp_path / "n")
     decoded = slices_of(result, only_stack(result))[0]
     assert to_hu(decoded)[0, 0] == -1024
     assert decoded.warnings == ("values that are not finite: taken as air",)
 
 
-def test_a_sheared_affine_is_a_tilt(tmp_path, voxels, scanned):
+def test_a_sheared_affine_is_a_tilt(tmp_path, voxels, scanned, write_nifti):
     affine = AFFINE.copy()
     affine[1, 2] = 5.0 * np.tan(np.radians(18))
-    write(tmp_path / "n" / "a.nii", voxels, affine)
+    write_nifti(tmp_path / "n" / "a.nii", voxels, affine)
     stack = only_stack(scanned(tmp_path / "n"))
     assert abs(stack.tilt_deg) == pytest.approx(18, abs=0.01)
     assert "tilted gantry" in stack.warnings
@@ -211,9 +181,9 @@ def test_a_sheared_affine_is_a_tilt(tmp_path, voxels, scanned):
     ],
 )
 def test_identifiers_and_warnings_come_from_the_name(
-    tmp_path, voxels, scanned, name, patient, warnings
+    tmp_path, voxels, scanned, name, patient, warnings, write_nifti
 ):
-    write(tmp_path / "n" / name, voxels)
+    write_nifti(tmp_path / "n" / name, voxels)
     result = scanned(tmp_path / "n")
     stack = only_stack(result)
     assert stack.patient_id == patient
@@ -251,8 +221,10 @@ def test_identifiers_and_warnings_come_from_the_name(
          "NIfTI header is damaged"),
     ],
 )  # fmt: skip
-def test_what_is_no_ct_volume_is_refused(tmp_path, data, header, status, reason):
-    path = write(tmp_path / "n" / "a.nii", data)
+def test_what_is_no_ct_volume_is_refused(
+    tmp_path, data, header, status, reason, write_nifti, record_of
+):
+    path = write_nifti(tmp_path / "n" / "a.nii", data)
     for field, value in header.items():
         at = {"sform_code": 254, "qform_code": 252, "dim": 40, "datatype": 70, "vox_offset": 108}
         patch(path, at[field], np.array(value, "<f4" if field == "vox_offset" else "<i2"))
@@ -287,68 +259,28 @@ def header_of(path: Path, name="a.nii", listed=None):
         return load_nifti(file.fileno(), path.stat().st_size, name, listed)
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_an_extension_of_any_size_before_the_voxels_is_passed_over(
-    tmp_path, voxels, volume, suffix, decode
-):
-    image = nibabel.Nifti1Image(voxels, AFFINE)
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 200_000))
-    path = tmp_path / f"a{suffix}"
-    nibabel.save(image, path)
-    assert header_of(path).n_frames == 5
-    np.testing.assert_array_equal(to_hu(decode(path, 2)), volume[2])
-
-
-@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_both_versions_and_byte_orders_are_read(tmp_path, voxels, volume, kind, order, decode):
-    image = kind(voxels, AFFINE)
-    header = image.header.as_byteswapped(order)
-    path = tmp_path / "a.nii"
-    nibabel.save(kind(voxels, AFFINE, header), path)
-    np.testing.assert_array_equal(to_hu(decode(path, 4)), volume[4])
-
-
-def test_a_file_compressed_in_many_members_is_one_volume(tmp_path, voxels, volume, decode):
-    data = write(tmp_path / "a.nii", voxels).read_bytes()
-    parts = [gzip.compress(data[at : at + 700]) for at in range(0, len(data), 700)]
-    path = tmp_path / "b.nii.gz"
-    path.write_bytes(b"".join(parts))
-    np.testing.assert_array_equal(to_hu(decode(path, 3)), volume[3])
-    path.write_bytes(b"".join(parts)[:-1])
-    with pytest.raises(ReadError, match="the compressed file is cut"):
-        decode(path, 3)
-
-
-def test_a_wrong_checksum_fails_every_slice(tmp_path, voxels, decode):
-    path = write(tmp_path / "a.nii.gz", voxels)
-    data = bytearray(path.read_bytes())
-    data[-8] ^= 1
-    path.write_bytes(data)
-    for _ in range(2):
-        with pytest.raises(ReadError, match="pixel data is malformed: gzip: "):
-            decode(path, 1)
-
-
-def test_voxels_that_are_missing_are_noticed_from_the_size(tmp_path, voxels):
-    path = write(tmp_path / "a.nii", voxels)
+def test_voxels_that_are_missing_are_noticed_from_the_size(tmp_path, voxels, write_nifti):
+    path = write_nifti(tmp_path / "a.nii", voxels)
     assert "pixel data is short" not in header_of(path).warnings
     path.write_bytes(path.read_bytes()[:-1])
     assert "pixel data is short" in header_of(path).warnings
 
 
-def test_a_path_that_names_two_subjects_is_refused(tmp_path, voxels):
-    path = write(tmp_path / "a.nii", voxels)
+def test_a_path_that_names_two_subjects_is_refused(tmp_path, voxels, write_nifti):
+    path = write_nifti(tmp_path / "a.nii", voxels)
     assert header_of(path, "sub-7/ses-1/sub-7_ct.nii").patient_id == "7"
     with pytest.raises(ReadError, match="names two subjects: 7, 8"):
         header_of(path, "sub-7/sub-8_ct.nii")
 
 
-def test_names_of_any_bytes_are_identifiers_that_can_be_stored(tmp_path, voxels, scanned):
+def test_names_of_any_bytes_are_identifiers_that_can_be_stored(
+    tmp_path, voxels, scanned, write_nifti
+):
     """Case 15, for NIfTI: a byte that is no UTF-8, and a line break."""
     for name in (b"\xff.nii", b"a\nb.nii.gz"):
         (tmp_path / "n").mkdir(exist_ok=True)
-        source = write(tmp_path / f"plain{'.nii.gz' if b'gz' in name else '.nii'}", voxels)
+        ending = ".nii.gz" if b"gz" in name else ".nii"
+        source = write_nifti(tmp_path / f"plain{ending}", voxels + np.int16(len(name)))
         os.rename(source, os.path.join(os.fsencode(tmp_path / "n"), name))
     result = scanned(tmp_path / "n")
     assert result.account.used == 2
@@ -356,50 +288,24 @@ def test_names_of_any_bytes_are_identifiers_that_can_be_stored(tmp_path, voxels,
     assert [len(slices_of(result, stack)) for stack in result.stacks] == [5, 5]
 
 
-def test_two_files_of_one_name_are_one_series_or_none(tmp_path, voxels, scanned):
+def test_two_files_of_one_name_are_one_series_or_none(tmp_path, voxels, scanned, write_nifti):
     """``a.nii`` beside ``a.nii.gz``: a repeat if the voxels are the same, refused if not."""
-    write(tmp_path / "n" / "a.nii", voxels)
-    write(tmp_path / "n" / "a.nii.gz", voxels)
+    write_nifti(tmp_path / "n" / "a.nii", voxels)
+    write_nifti(tmp_path / "n" / "a.nii.gz", voxels)
     same = scanned(tmp_path / "n")
     assert same.account.reasons["skipped", "duplicate of another file"] == 1
     assert len(only_stack(same).slices) == 5
     longer = np.concatenate([voxels[..., :4] + 1, voxels], axis=2)
-    write(tmp_path / "n" / "a.nii.gz", longer.astype(np.int16))
+    write_nifti(tmp_path / "n" / "a.nii.gz", longer.astype(np.int16))
     other = scanned(tmp_path / "n", "other.sqlite")
     assert other.account.reasons["failed", "one SOPInstanceUID, different pixels"] == 2
     assert other.stacks == [], "the four slices that only one of them has are not used either"
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_a_cut_file_is_refused_wherever_it_is_cut(tmp_path, voxels, suffix, refused):
-    rng = np.random.default_rng(0)
-    noisy = (voxels + rng.integers(0, 9, voxels.shape)).astype(np.int16)
-    path = write(tmp_path / f"a{suffix}", noisy)
-    whole = path.read_bytes()
-    for cut in [len(whole) - 1, len(whole) // 2, 300, 20, 3, 0]:
-        path.write_bytes(whole[:cut])
-        record = record_of(path)
-        if record.status == "image":
-            reason = refused(path, 4).reason
-            assert reason in {"pixel data is short", "pixel data is malformed"}
-        else:
-            assert record.status in {"skipped", "failed"}
-
-
-def test_a_gzip_bomb_stops_at_the_volume_it_claims(tmp_path, voxels, scanned):
-    path = write(tmp_path / "n" / "a.nii", voxels)
-    data = path.read_bytes() + bytes(200 << 20)
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "a.nii.gz").write_bytes(gzip.compress(data, 1))
-    result = scanned(tmp_path / "b")
-    assert len(slices_of(result, only_stack(result))) == 5
-    from featurecache import voxels as module
-
-    assert max(map(len, module._volumes.values())) <= voxels.nbytes
-
-
-def test_without_the_extra_the_file_is_skipped_with_the_install_line(tmp_path, voxels, monkeypatch):
-    write(tmp_path / "n" / "a.nii", voxels)
+def test_without_the_extra_the_file_is_skipped_with_the_install_line(
+    tmp_path, voxels, monkeypatch, write_nifti
+):
+    write_nifti(tmp_path / "n" / "a.nii", voxels)
     hidden = tmp_path / "hidden"
     (hidden / "nibabel").mkdir(parents=True)
     (hidden / "nibabel" / "__init__.py").write_text("raise ImportError('hidden')\n")

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +20,6 @@ from featurecache.nifti_ids import NiftiIds, NiftiTable, Row, join_files, read_n
 from featurecache.reasons import NIFTI_UNLISTED, ROW_WITHOUT_FILE
 from featurecache.scan_document import scan_document
 from featurecache.store import FeatureStore
-
-nibabel = pytest.importorskip(
-    "nibabel", reason="the nifti extra is not installed: pip install 'featurecache[nifti]'"
-)
 
 
 @pytest.fixture
@@ -114,19 +109,17 @@ def test_the_digest_is_that_of_the_identifiers_and_not_of_the_writing(patients, 
 # ------------------------------------------------------------------------------ with files
 
 
-def write(path: Path, shift=0) -> Path:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    data = np.random.default_rng(shift).normal(35, 9, (16, 16, 3))
+def voxels(seed):
+    data = np.random.default_rng(seed).normal(35, 9, (16, 16, 3))
     data[:4] = -1000
-    nibabel.save(nibabel.Nifti1Image(data.astype(np.int16), np.diag([-0.5, -0.5, 5.0, 1.0])), path)
-    return path
+    return data.astype(np.int16)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, write_nifti):
     root = tmp_path_factory.mktemp("nifti") / "root"
     for number, name in enumerate(("a.nii", "d/b.nii.gz", "d/c.nii")):
-        write(root / name, number)
+        write_nifti(root / name, voxels(number))
     (root / "notes.txt").write_text("x")
     return root
 
@@ -201,7 +194,7 @@ def test_a_file_that_changes_with_the_table_has_changed(tree, scanned, table):
     assert source() == after
 
 
-def test_files_that_come_and_go_are_found_in_the_same_table(tree, scanned, table):
+def test_files_that_come_and_go_are_found_in_the_same_table(tree, scanned, table, write_nifti):
     ids = table(ALL)
     away = tree.parent / "c.nii"
     (tree / "d/c.nii").rename(away)
@@ -209,7 +202,7 @@ def test_files_that_come_and_go_are_found_in_the_same_table(tree, scanned, table
     (tree / "e").mkdir()
     away.rename(tree / "e/c.nii")
     assert patients(scanned(tree, nifti_ids=ids))["e/c"] == "p2"
-    write(tree / "f/c.nii", 9)
+    write_nifti(tree / "f/c.nii", voxels(9))
     with pytest.raises(UsageError, match=r"c\.nii is the name of 2 files"):
         scanned(tree, nifti_ids=ids)
 
