@@ -251,6 +251,7 @@ class ExtractReport:
             "dim": self.dim,
             "series_not_in_index": self.missing_series,
             "series_not_selected_now": self.unselected_series,
+            "series_read_no_longer": self.dropped_series,
             "seconds": {step: round(getattr(timing, f"{step}_s"), 3) for step in _STEPS},
             "bound_by": self.bound_by,
             "slices_per_s": _rounded(self.slices_per_s),
