@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-s3 check bench bench-scan bench-extract bench-store docs clean
+.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-scan bench-extract bench-store docs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -37,6 +37,9 @@ test-slow: setup  ## the tests that take minutes
 
 test-s3: setup  ## stores in a bucket, against an imitation of S3 on this machine
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) -m s3
+
+test-ray: setup  ## the Ray engine, on clusters simulated on this machine
+	$(BIN)/python -m pytest -q -m ray
 
 check: setup  ## lint, format, types
 	$(BIN)/ruff check .

@@ -167,6 +167,25 @@ _WORK = (
         help="Compute only this share of the units, I from 1 to N; shards run side by side.",
     ),
     click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who computes: this machine, or a Ray cluster (ray extra).",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        show_default="a cluster of this machine alone, for this run",
+        help="Of a private cluster: HOST:PORT, or auto on one of its machines.",
+    ),
+    click.option(
+        "--ray-actors",
+        type=click.IntRange(min=1),
+        show_default="one for each GPU, or for each machine",
+        help="Processes of the cluster that compute.",
+    ),
+    click.option(
         "--dry-run",
         is_flag=True,
         help="Write nothing; say what there is to do, and how long it would take.",

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from featurecache import arrays
 from featurecache.backbones import Backbone, check_backbone
 from featurecache.chosen import choose
 from featurecache.devices import keep_freed_memory, resolve_devices
-from featurecache.engines import local
+from featurecache.engines import local, ray
+from featurecache.engines.cluster import Cluster, import_ray, join_cluster
 from featurecache.errors import FeatureCacheError
 from featurecache.extract_report import ExtractReport, FeatureReport, ShardReport
 from featurecache.identifiers import Identifiers
@@ -95,11 +96,18 @@ def extract(
     def make_ready() -> Prepared:
         if refresh is not None:
             refresh()
-        processes = len(devices) * (1 if run.shard is None else run.shard.of)
-        return prepare(job, backbones, devices[0], selection, processes=processes)
+        beside = cluster.per_machine if cluster else len(devices)
+        processes = cluster.n_actors if cluster else beside * (run.shard.of if run.shard else 1)
+        return prepare(
+            job, backbones, devices[0], selection, processes=processes, beside=beside
+        )  # fmt: skip
 
-    with _locked(job, make_ready, waiting) as (lock, prepared):
-        extraction = _Extraction(job, backbones, devices, prepared, selection)
+    with ExitStack() as stack:
+        cluster = None
+        if run.engine == "ray":
+            cluster = stack.enter_context(join_cluster(run, devices[0]))
+        lock, prepared = stack.enter_context(_locked(job, make_ready, waiting))
+        extraction = _Extraction(job, backbones, devices, prepared, selection, cluster)
         return extraction.run(lock, progress)
 
 
@@ -127,11 +135,13 @@ def preflight(
     UsageError
         An option is wrong.
     MissingResourceError
-        A weights file or a device is not there.
+        A weights file, a device or the package ray is not there.
     StoreError
         The store's folder cannot be written.
     """
     check_options(features, run)
+    if run.engine == "ray":
+        import_ray()
     for one in features:
         parse_windows(one.windows)
         arrays.check_name(one.feature_name)
@@ -170,6 +180,7 @@ class _Extraction:
     devices: Sequence[torch.device]
     prepared: Prepared | None
     selection: Selection | None
+    cluster: Cluster | None
 
     def run(self, lock: int | None, progress: Progress | None) -> ExtractReport:
         """Compute what is left and report."""
@@ -184,6 +195,9 @@ class _Extraction:
             return Timing.nothing(len(self.job.features))
         units = work.units()
         advance = _counted(count_slices(units), progress)
+        if self.cluster is not None:
+            kind = self.devices[0].type
+            return ray.run_on(self.cluster, self.job, kind, work, units, progress=advance)
         if len(self.devices) > 1:
             jobs = self.job.on([str(device) for device in self.devices])
             return local.run_on(jobs, lock=lock, progress=advance)

@@ -142,6 +142,13 @@ class RunOptions:
         wait, since a disk may just be away.
     durable : bool
         Do not count a unit as written before the disk has it.
+    engine : {"local", "ray"}
+        This machine, or a Ray cluster.
+    ray_address : str, optional
+        The cluster, ``auto`` for the one that this machine is part of; by default one is started
+        on this machine for the run.
+    ray_actors : int, optional
+        Processes of the cluster that compute; by default one for each GPU, or for each machine.
     """
 
     device: str = "auto"
@@ -152,6 +159,9 @@ class RunOptions:
     retry_failed: bool = False
     accept_missing: bool = False
     durable: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
+    ray_actors: int | None = None
 
 
 def feature_sets(
@@ -246,13 +256,39 @@ def check_options(features: Sequence[FeatureOptions], run: RunOptions) -> None:
     """
     if not features:
         raise UsageError("no feature set is asked for: name a --backbone")
-    _check_positive(run, ("workers", "unit_slices"))
+    _check_positive(run, ("workers", "unit_slices", "ray_actors"))
+    _check_engine(run)
     for one in features:
         _check_features(one)
     names = [one.feature_name for one in features]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two feature sets are called {name!r}: give each a --name of its own")
+
+
+def _check_engine(run: RunOptions) -> None:
+    if run.engine not in ("local", "ray"):
+        raise UsageError(f"--engine {run.engine}: expected local or ray")
+    if run.engine == "local":
+        for option in ("ray_address", "ray_actors"):
+            if getattr(run, option) is not None:
+                raise UsageError(f"--{option.replace('_', '-')} is for --engine ray: add that")
+        return
+    if run.shard is not None:
+        raise UsageError(
+            "--shard and --engine ray both divide the units: leave out one of them (on Slurm, "
+            "--shard needs no Ray)"
+        )
+    if run.device not in ("auto", "cpu", "cuda"):
+        raise UsageError(
+            f"--device {run.device} with --engine ray: expected auto, cpu or cuda. Ray gives each "
+            "process its GPU; --ray-actors says how many there are"
+        )
+    if (run.ray_address or "").startswith("ray://"):
+        raise UsageError(
+            f"--ray-address {run.ray_address}: run the command on a machine of the cluster, with "
+            "auto or HOST:PORT; it needs the store and the index as the others do"
+        )
 
 
 def _check_features(options: FeatureOptions) -> None:

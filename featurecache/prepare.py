@@ -47,7 +47,7 @@ class Prepared:
 
 def prepare(
     job: Job, backbones: Sequence[Backbone], device: torch.device, selection: Selection | None,
-    *, processes: int,
+    *, processes: int, beside: int = 1,
 ) -> Prepared:  # fmt: skip
     """Bring a store to where units can be computed by any number of processes.
 
@@ -63,6 +63,8 @@ def prepare(
         Which series are new work.
     processes : int
         How many processes will share the work, on this machine and others.
+    beside : int
+        How many of them share one machine, and on the CPU its cores.
 
     Returns
     -------
@@ -92,8 +94,8 @@ def prepare(
         add_part(job.store, index, job.identifiers, catalogue)
         source = RowSource(job.store, index, job.identifiers, catalogue)
         with threads_kept() as threads:
-            beside = len(job.run.device.split(",")) if device.type == "cpu" else 1
-            threads = max(1, threads // beside)  # processes on one machine share its cores
+            if device.type == "cpu":
+                threads = max(1, threads // beside)
             planned, compilations = _plan(
                 job, backbones, device, earlier, source, processes, threads
             )

@@ -74,6 +74,11 @@ class Unit:
     targets: tuple[Target, ...]
 
     @property
+    def span(self) -> tuple[int, int, int]:
+        """Part, first row, row after the last: names the unit, in other processes too."""
+        return self.part, self.rows.start, self.rows.stop
+
+    @property
     def wanted(self) -> np.ndarray:
         """Which of the rows are decoded: bool (n,)."""
         wanted: np.ndarray = np.logical_or.reduce([target.wanted for target in self.targets])

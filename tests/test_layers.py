@@ -20,6 +20,7 @@ DOORS = {
         "featurecache.object_storage",
     ),
     "obstore": ("featurecache.object_storage",),
+    "ray": ("featurecache.engines.cluster",),
     "pydicom": (
         "featurecache.values",
         "featurecache.header",
