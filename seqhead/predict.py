@@ -1,5 +1,6 @@
 """A fitted run on a store: probabilities of every series or slice."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,9 @@ def predict_store(
     features: str | None = None,
     allow_numerics: bool = False,
     device: str = "auto",
+    calibrate: str | None = None,
 ) -> Predictions:
-    """Score every series of a store.
+    """Score every series of a store; a cross-validation says the mean of its models.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def predict_store(
         Accept another precision or storage type.
     device : str
         Where to compute.
+    calibrate : str or None
+        ``"temperature"`` or ``"isotonic"``, see `seqhead.calibration`; None: as the model says.
 
     Returns
     -------
@@ -79,13 +83,11 @@ def predict_store(
     if not len(series):
         raise FitError(f"{store.path.name}: no series has features")
     X = [chosen[name] for name in series.index]
-    scored = run.load_model(device).predict_proba(X)
     names = run.config.labels
+    scored = np.mean(list(member_scores(run, X, device, calibrate)), axis=0)
     ids = pd.DataFrame({"series": series.index, "patient": series["patient"].to_numpy()})
     if run.config.level == "slice":
         ids = _slice_ids(chosen, series)
-        scored = np.concatenate(scored)
-    scored = scored[:, 1:] if len(names) == 1 else scored
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
     n_ok, planned = chosen.series["n_ok"], chosen.series["n_slices"]
     return Predictions(
@@ -94,6 +96,40 @@ def predict_store(
         partial_series=chosen.series.index[(n_ok > 0) & (n_ok < planned)].tolist(),
         notes=notes,
     )
+
+
+def member_scores(
+    run: Run, X: Sequence[np.ndarray], device: str = "auto", calibrate: str | None = None
+) -> Iterator[np.ndarray]:
+    """What each model of a run says: one, or one for each fold.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    X : sequence of B arrays (n, D)
+        Features of each series.
+    device : str
+        Where to compute.
+    calibrate : str or None
+        How probabilities are calibrated, each model's by its own validation patients.
+
+    Yields
+    ------
+    float array (B, K), or (N, K) of a run on slices
+        Probabilities.
+
+    Raises
+    ------
+    RunError
+        A model is missing or damaged.
+    """
+    for member in run.members:
+        scored = member.load_one(device).predict_proba(X)
+        if run.config.level == "slice":
+            scored = np.concatenate(scored)
+        scored = scored[:, 1:] if len(run.config.labels) == 1 else scored
+        yield scored if calibrate is None else member.calibration.apply(scored, calibrate)
 
 
 def check_fingerprint(

@@ -36,7 +36,7 @@ def squeezenet_weights() -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_store():
     """Function that writes a complete store from matrices, with ids kept."""
     from featurecache import arrays

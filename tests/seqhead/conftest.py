@@ -1,5 +1,6 @@
 """A small planted problem: 60 patients, some with two series, one finding in a few slices."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,33 @@ def planted() -> SimpleNamespace:
 @pytest.fixture
 def toy(tmp_path, make_store, planted) -> SimpleNamespace:
     """The planted problem on disk: a store, labels.csv and slices.csv, in a working folder."""
+    return toy_in(tmp_path, make_store, planted)
+
+
+@pytest.fixture(scope="session")
+def crossed_run(tmp_path_factory, make_store, planted) -> Path:
+    """Three folds of the planted problem, fitted once; to be read, not changed."""
+    from seqhead.crossval import cross_validate
+    from seqhead.options import parse_fit_options
+    from seqhead.sources import Sources
+    from seqhead.splitting import Splitting
+
+    toy = toy_in(tmp_path_factory.mktemp("crossed"), make_store, planted)
+    report = cross_validate(
+        Sources(toy.store, toy.labels), parse_fit_options(hidden=4, epochs=2, device="cpu"),
+        splitting=Splitting(folds=3), out=toy.folder / "cv", project=toy.folder,
+    )  # fmt: skip
+    return report.run.path
+
+
+@pytest.fixture
+def crossed_copy(crossed_run, tmp_path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(crossed_run, tmp_path / "copied-cv"))
+
+
+def toy_in(tmp_path: Path, make_store, planted) -> SimpleNamespace:
+    """Write the planted problem into a folder."""
     store = make_store(tmp_path / "cache.zarr", planted.matrices, patients=planted.patients)
     lines = [
         f"{planted.patients[s]},{s},{ich},{fracture}"

@@ -5,13 +5,20 @@ from sklearn.metrics import roc_auc_score
 
 from seqhead.errors import FitError
 from seqhead.evaluate import evaluate_predictions
+from seqhead.evaluation_text import evaluation_text
+from seqhead.measures import WILSON
+from seqhead.metrics import METRICS
 from seqhead.scores import scores_at
-from seqhead.text import evaluation_text
 
-KEYS = {
-    "n", "positives", "threshold", "threshold_chosen", "auc", "auc_ci", "accuracy",
+FIXED = {  # what scripts of users rely on
+    "n", "positives", "threshold", "auc", "auc_ci", "accuracy",
     "precision", "recall", "specificity", "f1", "average_precision", "log_loss",
 }  # fmt: skip
+KEYS = (
+    FIXED
+    | {"threshold_chosen", "patients", "positive_patients", "auc_ci_delong"}
+    | {*METRICS, *(f"{name}_ci" for name in METRICS), *(f"{name}_wilson" for name in WILSON)}
+)
 
 
 def predictions_of(seed=0, n=240, per_patient=2, slices=False):
@@ -48,7 +55,7 @@ def test_the_document_has_the_fixed_keys():
     assert {"schema_version", "level", "n", "labels", "macro", "micro", "rsna_loss",
             "baseline"} <= set(document)  # fmt: skip
     for metrics in document["labels"].values():
-        assert set(metrics) == KEYS
+        assert set(metrics) == KEYS | {"operating_points", "calibration"}
     assert set(document["baseline"]["labels"]["A"]) >= KEYS | {"auc_difference_ci"}
 
 
