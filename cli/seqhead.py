@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cli.common import CommandGroup, echo, echo_json, wait_without_spinning
+from cli.compare import compare
 from cli.evaluate import evaluate
 from cli.options import json_option, key_option, labels_options, store_argument
 from cli.split_options import split_options
@@ -262,6 +263,7 @@ def predict(
 
 
 main.add_command(evaluate)
+main.add_command(compare)
 
 if __name__ == "__main__":
     main()

@@ -83,10 +83,10 @@ def _t_test(differences: Sequence[float] | np.ndarray, added: float) -> FoldTest
     mean, deviation = float(values.mean()), float(values.std(ddof=1))
     if deviation < 1e-12:
         return FoldTest(J, mean, deviation, None, None, None)
-    error = deviation * np.sqrt(1 / J + added)
+    error = deviation * float(np.sqrt(1 / J + added))
     statistic, half = mean / error, float(student.ppf(0.975, J - 1)) * error
     p = 2 * float(student.sf(abs(statistic), J - 1))
-    return FoldTest(J, mean, deviation, float(statistic), p, [mean - half, mean + half])
+    return FoldTest(J, mean, deviation, statistic, p, [mean - half, mean + half])
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
