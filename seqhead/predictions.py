@@ -8,6 +8,7 @@ import pandas as pd
 from seqhead.assignment import Assignment
 from seqhead.baselines import SERIES_FEATURES, PositionBaseline, series_features, slice_features
 from seqhead.cohort import Cohort
+from seqhead.digests import series_digests
 
 KIND_COLUMNS = SERIES_FEATURES
 """Columns of ``folds.csv`` that say what kind of scan a series is; subgroups go by them."""
@@ -28,8 +29,8 @@ def fold_table(cohort: Cohort, split: Assignment) -> pd.DataFrame:
     DataFrame
         ``series``, ``series_of``, ``patient``, ``study`` (store ids), ``group`` (see
         `seqhead.groups`), ``user_series``, ``user_patient``, ``split``, ``rows``: how many rows of
-        ``predictions.csv`` are of the series (a line for each split where slices are split), and
-        `KIND_COLUMNS`.
+        ``predictions.csv`` are of the series (a line for each split where slices are split),
+        ``features_digest``, and `KIND_COLUMNS`.
     """
     owner = cohort.owner if cohort.level == "slice" else np.arange(len(cohort.X))
     counts = pd.DataFrame({"series": owner, "split": split.of_rows(owner)}).value_counts(
@@ -37,11 +38,11 @@ def fold_table(cohort: Cohort, split: Assignment) -> pd.DataFrame:
     )
     lines = counts.rename("rows").reset_index().sort_values("series", kind="stable")
     place = lines["series"].to_numpy()
-    columns = ["series_of", "study", *KIND_COLUMNS]
-    known = cohort.series[columns].iloc[place].reset_index(drop=True)
+    series = cohort.series.assign(features_digest=series_digests(cohort.X)).iloc[place]
     ids = _series_ids(cohort).iloc[place].reset_index(drop=True)
-    sides = {"split": lines["split"].to_numpy(), "rows": lines["rows"].to_numpy()}
-    return pd.concat([ids, known[columns[:2]], pd.DataFrame(sides), known[columns[2:]]], axis=1)
+    known = series[["series_of", "study", "features_digest", *KIND_COLUMNS]].reset_index(drop=True)
+    return pd.concat([ids, known.iloc[:, :2], lines[["split", "rows"]].reset_index(drop=True),
+                      known.iloc[:, 2:]], axis=1)  # fmt: skip
 
 
 def series_table(cohort: Cohort, baseline: PositionBaseline) -> pd.DataFrame:
