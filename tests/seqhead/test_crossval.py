@@ -7,6 +7,7 @@ from safetensors.numpy import load
 from sklearn.metrics import roc_auc_score
 
 from featurecache.store import FeatureStore
+from seqhead.compare import compare_runs
 from seqhead.crossval import cross_validate
 from seqhead.errors import LeakError, RunError
 from seqhead.evaluate import evaluate_run
@@ -242,3 +243,29 @@ def test_the_text_names_each_fold_and_the_spread_over_them(toy):
     assert any(
         line.startswith("macro over 3 folds, mean ± standard deviation: AUC") for line in shown
     )
+
+
+@pytest.mark.parametrize("head", ["sequence", "svm"])
+def test_labels_that_nobody_everybody_or_no_one_known_has_are_told_and_undefined(toy, head):
+    lines = toy.labels.read_text().splitlines()
+    rows = [f"{line},0,1," for line in lines[1:]]
+    rows[::7] = [f"{row[:-4]},1," for row in rows[::7]]
+    toy.labels.write_text("\n".join([f"{lines[0]},Nobody,Everybody,Unknown", *rows]))
+    report = crossed(toy, folds=2, head=head)
+    found = evaluate_run(report.run)
+    json.dumps(found.document(), allow_nan=False)
+    labels = found.model["labels"]
+    assert [labels[n]["auc"] for n in ("Nobody", "Everybody", "Unknown")] == [None] * 3
+    assert (labels["Nobody"]["recall"], labels["Everybody"]["specificity"]) == (None, None)
+    assert labels["Everybody"]["recall"] is not None
+    assert labels["Unknown"]["n"] == 0
+    assert not labels["Nobody"]["threshold_chosen"]
+    assert found.model["macro"]["covers"]["auc"] == 2
+    assert "no known Unknown in any series" in report.notes
+    text = "\n".join(evaluation_text(found, "r", details=True))
+    for words in ("n/a (0 positives)", "n/a (0 negatives)", "n/a (none known)"):
+        assert words in text
+    pair = compare_runs([report.run, crossed(toy, "again", folds=2, head=head).run]).pairs[0]
+    assert pair["labels"]["Nobody"]["delong"] is None
+    assert pair["labels"]["Unknown"]["differences"]["accuracy"]["difference"] is None
+    assert pair["folds"]["auc"]["paired_t"]["difference"] == 0
