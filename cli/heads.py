@@ -64,8 +64,10 @@ def sources(
     return Sources(store, slice_labels, "table", None, key)
 
 
-def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part the options that name files from those that say what to fit.
+def parted_options(
+    given: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Part the options that name files, and those that say how to split, from what to fit.
 
     Parameters
     ----------
@@ -74,10 +76,14 @@ def split_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 
     Returns
     -------
-    files, options : dict
+    files, splitting, options : dict
     """
+    from seqhead.splitting import Splitting
+
     files = {name: given[name] for name in _FILES}
-    return files, {name: value for name, value in given.items() if name not in _FILES}
+    splitting = {name: value for name, value in given.items() if name in Splitting.model_fields}
+    rest = {k: v for k, v in given.items() if k not in files and k not in splitting}
+    return files, splitting, rest
 
 
 @contextlib.contextmanager

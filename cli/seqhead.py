@@ -6,7 +6,10 @@ from typing import Any
 import click
 
 from cli.common import CommandGroup, echo, echo_json, wait_without_spinning
+from cli.compare import compare
+from cli.evaluate import evaluate
 from cli.options import json_option, key_option, labels_options, store_argument
+from cli.split_options import split_options
 from cli.systems import describe, system_options, systems
 from featurecache.location import Location
 
@@ -74,13 +77,16 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
 
 @main.command(
     example="seqhead fit --rnn gru\nseqhead fit --rnn lstm --bidirectional --pool attention\n"
-    "seqhead fit --head svm --svm-input padded\nseqhead fit --system sdlm"
+    "seqhead fit --head svm --svm-input padded\nseqhead fit --folds 10\n"
+    "seqhead fit --features resnet50 --split runs/vgg16-gru-10-fold-1/folds.csv\n"
+    "seqhead fit --system sdlm"
 )
 @store_argument
 @labels_options
 @key_option
 @_features_option
 @system_options
+@split_options
 @click.option(
     "--level",
     type=click.Choice(["series", "slice"]),
@@ -193,23 +199,31 @@ def fit(
     options change it. Features of another recipe are refused with the command that extracts the
     right ones.
 
+    With --folds every patient is tested once, by a model that never saw it: a model for each fold,
+    stopped on 15 % of the other folds' patients. The run folder holds all of them; `seqhead
+    predict` gives the mean of what they say.
+
     An option that would have no effect is refused. Exit code 3 if series had to be left out because
     none of their slices has features; they are listed.
     """
-    from cli.heads import epochs_bar, given_options, remember, sources, split_options
+    from cli.heads import epochs_bar, given_options, parted_options, remember, sources
 
     wait_without_spinning()
-    from seqhead.fit import fit as fit_run
+    from seqhead.crossval import CrossValidationReport, fit_as_split
     from seqhead.options import parse_fit_options
-    from seqhead.text import fit_text
+    from seqhead.splitting import parse_splitting
+    from seqhead.text import crossval_text, fit_text
 
-    files, options = split_options(given)
+    files, splitting, options = parted_options(given)
     chosen = parse_fit_options(**given_options(context, options))
+    how = parse_splitting(**given_options(context, splitting))
     with epochs_bar() as progress:
-        report = fit_run(sources(store, **files), chosen, out=out, progress=progress)
+        report = fit_as_split(sources(store, **files), chosen, how, out=out, progress=progress)
     remember(report.run.path)
     if as_json:
         echo_json(report.document())
+    elif isinstance(report, CrossValidationReport):
+        echo("\n".join(crossval_text(report)))
     else:
         echo("\n".join(fit_text(report)))
     context.exit(report.exit_code)
@@ -230,6 +244,11 @@ def fit(
     help="Accept features of another precision or storage type, and say so.",
 )
 @click.option(
+    "--calibrate",
+    type=click.Choice(["temperature", "isotonic"]),
+    help="Put probabilities right by what the validation patients said of them.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="CSV file, which must not exist; stdout by default.",
@@ -240,6 +259,8 @@ def predict(
     context: click.Context, run: Path, store: Location, out: Path | None, **options: Any
 ) -> None:
     """Write the probabilities that a run gives the series of a store, as CSV.
+
+    A cross-validation gives the mean of what its models say.
 
     Features of another recipe than the fit's are refused. Ids are the store's; `featurecache info
     --series` lists them beside your own. Exit code 3 if a series has no features; they are listed.
@@ -257,38 +278,8 @@ def predict(
     context.exit(3 if predictions.empty_series else 0)
 
 
-@main.command(example="seqhead evaluate\nseqhead evaluate runs/vgg16-gru-1 --level patient --json")
-@click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--level",
-    type=click.Choice(["patient", "series", "slice"]),
-    show_default="that of the fit",
-    help="What is counted. Series: the largest of its slices; patient: the mean of its series.",
-)
-@click.option(
-    "--combine",
-    metavar="RULE",
-    show_default="max",
-    help="How the slices of a slice run make a series: max, p95, any or K-consecutive.",
-)
-@json_option
-def evaluate(run: Path | None, level: str | None, combine: str | None, as_json: bool) -> None:
-    """Score a run on its held-out patients, beside a baseline that knows no pixel.
-
-    The baseline is a logistic regression on number of slices, extent, spacing, field of view and
-    tilt (at slice level, on the relative position). Without RUN, the last fit of this folder.
-    """
-    from cli.heads import chosen_run
-    from seqhead.evaluate import evaluate_run
-    from seqhead.text import evaluation_text
-
-    opened = chosen_run(run)
-    evaluation = evaluate_run(opened, level, combine=combine)
-    if as_json:
-        echo_json(evaluation.document())
-    else:
-        echo("\n".join(evaluation_text(evaluation, opened.path.as_posix())))
-
+main.add_command(evaluate)
+main.add_command(compare)
 
 main.add_command(systems)
 main.add_command(describe)

@@ -39,12 +39,35 @@ class SourcesConfig(BaseModel):
 
 
 class SplitConfig(BaseModel):
-    """How patients were split."""
+    """How patients were split.
+
+    Attributes
+    ----------
+    fractions : tuple of float
+        Shares of the patients in training, validation and test.
+    seed : int
+        Of the shuffle.
+    folds, repeats : int or None
+        Of a cross-validation.
+    repeat, fold : int or None
+        Which of its models this run is.
+    file, file_sha256 : str or None
+        A split that was given: its path relative to the project folder, and its digest.
+    protocol : str or None
+        A published protocol that does not keep patients together, see `seqhead.protocols`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fractions: tuple[float, float, float] = DEFAULT_FRACTIONS
-    seed: int = Field(0, ge=0, le=MAX_SEED)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    folds: int | None = Field(default=None, gt=1)
+    repeats: int | None = Field(default=None, gt=0)
+    repeat: int | None = Field(default=None, gt=0)
+    fold: int | None = Field(default=None, gt=0)
+    file: str | None = None
+    file_sha256: str | None = None
+    protocol: str | None = None
 
 
 class SvmConfig(BaseModel):
@@ -88,6 +111,7 @@ class RunConfig(BaseModel):
     level: Literal["series", "slice"]
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
+    operating_point: str = "youden"
     features: FeaturesConfig
     second_features: FeaturesConfig | None = None
     system: SystemUse | None = None

@@ -1,5 +1,6 @@
 """A fitted run on a store: probabilities of every series or slice."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,8 +45,9 @@ def predict_store(
     second_features: str | None = None,
     allow_numerics: bool = False,
     device: str = "auto",
+    calibrate: str | None = None,
 ) -> Predictions:
-    """Score every series of a store.
+    """Score every series of a store; a cross-validation says the mean of its models.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def predict_store(
         Accept another precision or storage type.
     device : str
         Where to compute.
+    calibrate : str or None
+        ``"temperature"`` or ``"isotonic"``, see `seqhead.calibration`; None: as the model says.
 
     Returns
     -------
@@ -87,14 +91,12 @@ def predict_store(
         given = _both_sets(store, given, second)
     elif second_features is not None:
         raise FitError("--second-features has no effect: this run reads one feature set")
-    scored = run.load_model(device).predict_proba(given.X)
     names = run.config.labels
+    scored = np.mean(list(member_scores(run, given.X, device, calibrate)), axis=0)
     patient = given.series["patient"].to_numpy()
     ids = pd.DataFrame({"series": given.series.index, "patient": patient})
     if run.config.level == "slice":
         ids = _slice_ids(given)
-        scored = np.concatenate(scored)
-    scored = scored[:, 1:] if len(names) == 1 else scored
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
     used = pd.Series([len(matrix) for matrix in given.X], index=given.series.index)
     used = used.reindex(chosen.series.index, fill_value=0)
@@ -104,6 +106,40 @@ def predict_store(
         partial_series=used.index[(used > 0) & (used < chosen.series["n_slices"])].tolist(),
         notes=notes,
     )
+
+
+def member_scores(
+    run: Run, X: Sequence[np.ndarray], device: str = "auto", calibrate: str | None = None
+) -> Iterator[np.ndarray]:
+    """What each model of a run says: one, or one for each fold.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    X : sequence of B arrays (n, D)
+        Features of each series.
+    device : str
+        Where to compute.
+    calibrate : str or None
+        How probabilities are calibrated, each model's by its own validation patients.
+
+    Yields
+    ------
+    float array (B, K), or (N, K) of a run on slices
+        Probabilities.
+
+    Raises
+    ------
+    RunError
+        A model is missing or damaged.
+    """
+    for member in run.members:
+        scored = member.load_one(device).predict_proba(X)
+        if run.config.level == "slice":
+            scored = np.concatenate(scored)
+        scored = scored[:, 1:] if len(run.config.labels) == 1 else scored
+        yield scored if calibrate is None else member.calibration.apply(scored, calibrate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Scores:
         The position-and-length baseline's.
     patients : array of str (n,)
         Patient of each row, whatever its spellings (``group``, see `seqhead.groups`).
+    ids : array of str (n,)
+        The slice, series or patient that a row is.
     """
 
     names: tuple[str, ...]
@@ -37,9 +39,42 @@ class Scores:
     probability: np.ndarray
     baseline: np.ndarray
     patients: np.ndarray
+    ids: np.ndarray
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def take(self, rows: np.ndarray) -> "Scores":
+        """Some of the rows.
+
+        Parameters
+        ----------
+        rows : int array or bool array (n,)
+            Which.
+
+        Returns
+        -------
+        Scores
+        """
+        arrays = (self.y, self.probability, self.baseline, self.patients, self.ids)
+        return Scores(self.names, *(array[rows] for array in arrays))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Scores"]) -> "Scores":
+        """Rows of several, one after the other.
+
+        Parameters
+        ----------
+        parts : sequence of Scores
+            Of the same labels.
+
+        Returns
+        -------
+        Scores
+        """
+        fields = ("y", "probability", "baseline", "patients", "ids")
+        arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in fields)
+        return cls(parts[0].names, *arrays)
 
 
 def scores_from(predictions: pd.DataFrame, names: Sequence[str]) -> Scores:
@@ -48,7 +83,8 @@ def scores_from(predictions: pd.DataFrame, names: Sequence[str]) -> Scores:
     Parameters
     ----------
     predictions : DataFrame
-        Columns ``group``, ``y:NAME``, ``p:NAME`` and ``baseline:NAME``.
+        Columns ``series`` (and ``slice``), ``group``, ``y:NAME``, ``p:NAME`` and
+        ``baseline:NAME``.
     names : sequence of str
         Names of the K labels.
 
@@ -61,7 +97,8 @@ def scores_from(predictions: pd.DataFrame, names: Sequence[str]) -> Scores:
         for kind in ("y", "p", "baseline")
     )
     patients = predictions["group"].to_numpy(dtype=object)
-    return Scores(tuple(names), y, probability, baseline, patients)
+    ids = predictions["slice" if "slice" in predictions else "series"].to_numpy(dtype=object)
+    return Scores(tuple(names), y, probability, baseline, patients, ids)
 
 
 def scores_at(
@@ -131,7 +168,7 @@ def _of_series(
         for kind in ("y", "baseline")
     )
     return Scores(scores.names, y, combined, baseline,
-                  first["group"].to_numpy(dtype=object))  # fmt: skip
+                  first["group"].to_numpy(dtype=object), owners)  # fmt: skip
 
 
 def _of_patients(scores: Scores) -> Scores:
@@ -141,4 +178,4 @@ def _of_patients(scores: Scores) -> Scores:
         for values in (scores.probability, scores.baseline)
     )
     y = any_of(scores.y, scores.patients, owners)
-    return Scores(scores.names, y, probability, baseline, owners)
+    return Scores(scores.names, y, probability, baseline, owners, owners)

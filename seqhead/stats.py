@@ -71,6 +71,63 @@ class PatientBootstrap:
         """
         return resampled_auc(y, score, self.code, self.draws)
 
+    def average_precision(self, y: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """Average precision in each resample.
+
+        Parameters
+        ----------
+        y : float array (n,)
+            1, 0, or NaN for unknown.
+        score : float array (n,)
+            Larger means more likely present.
+
+        Returns
+        -------
+        float array (R,)
+            NaN where a resample lacks positives.
+        """
+        known = np.flatnonzero(~np.isnan(y))
+        order = known[np.argsort(-score[known], kind="stable")]
+        last = np.append(score[order][1:] != score[order][:-1], True)[: len(order)]
+        rows = max(1, _CHUNK_VALUES // max(len(order), 1))
+        chunks = np.array_split(self.draws, range(rows, len(self.draws), rows))
+        parts = [_average_precision(chunk[:, self.code[order]], y[order], last) for chunk in chunks]
+        return np.concatenate(parts)
+
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the rows of each resample.
+
+        Parameters
+        ----------
+        values : array (n, C)
+            What is added up.
+
+        Returns
+        -------
+        float array (R, C)
+        """
+        P = self.draws.shape[1]
+        of_patient = np.stack(
+            [np.bincount(self.code, column, minlength=P) for column in values.T], axis=1
+        )
+        rows = max(1, _CHUNK_VALUES // P)
+        chunks = np.array_split(self.draws, range(rows, len(self.draws), rows))
+        return np.concatenate([chunk.astype(np.float64) @ of_patient for chunk in chunks])
+
+    def repeated(self, K: int) -> "PatientBootstrap":
+        """The same draws for rows that stand K times one after the other.
+
+        Parameters
+        ----------
+        K : int
+            How often: one for each label, where labels are taken together.
+
+        Returns
+        -------
+        PatientBootstrap
+        """
+        return PatientBootstrap(np.repeat(self.code, K), self.draws)
+
     def supports(self, y: np.ndarray) -> bool:
         """Tell whether a label's resamples say anything.
 
@@ -84,7 +141,21 @@ class PatientBootstrap:
         bool
             False where positives, or negatives, come from fewer than two patients.
         """
-        return all(len(np.unique(self.code[y == answer])) > 1 for answer in (0, 1))
+        return all(self.several_patients(y == answer) for answer in (0, 1))
+
+    def several_patients(self, rows: np.ndarray) -> bool:
+        """Tell whether some rows come from more than one patient.
+
+        Parameters
+        ----------
+        rows : bool array (n,)
+            Which.
+
+        Returns
+        -------
+        bool
+        """
+        return len(np.unique(self.code[rows])) > 1
 
     def interval(self, values: np.ndarray, level: float = 0.95) -> list[float] | None:
         """Percentile interval.
@@ -105,6 +176,30 @@ class PatientBootstrap:
             return None
         tail = (1 - level) / 2
         return [float(edge) for edge in np.quantile(defined, [tail, 1 - tail])]
+
+    def p_value(self, differences: np.ndarray) -> float | None:
+        """Two-sided p value of no difference: the level whose percentile interval ends at 0.
+
+        Parameters
+        ----------
+        differences : float array (R,)
+            A difference in each resample; NaN where undefined.
+
+        Returns
+        -------
+        float or None
+            At least 2 / (R + 1); None where fewer than half of the resamples are defined.
+
+        References
+        ----------
+        Davison and Hinkley 1997, Bootstrap Methods and their Application, section 4.2.3 (the
+        count of the observed sample).
+        """
+        defined = differences[~np.isnan(differences)]
+        if 2 * len(defined) < len(differences):
+            return None
+        fewer = min((defined <= 0).sum(), (defined >= 0).sum())
+        return min(1.0, 2 * float(fewer + 1) / (len(defined) + 1))
 
 
 def resampled_auc(
@@ -179,6 +274,16 @@ def _auc_by_patient(ranked: _Ranked, draws: np.ndarray) -> np.ndarray:
         counts @ np.bincount(ranked.negative, minlength=P)
     )
     return _share(((counts @ ordered) * counts).sum(axis=1), pairs)
+
+
+def _average_precision(weight: np.ndarray, y: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Rows (r, n) from the highest score down; `last` marks the last row of equal scores."""
+    found = np.cumsum(weight * (y == 1), axis=1, dtype=np.float64)[:, last]
+    called = np.cumsum(weight, axis=1, dtype=np.float64)[:, last]
+    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    gained = np.diff(found, axis=1, prepend=0)
+    positives = found[:, -1] if found.shape[1] else np.zeros(len(found))
+    return _share((gained * precision).sum(axis=1), positives)
 
 
 def _share(ordered: np.ndarray, pairs: np.ndarray) -> np.ndarray:
