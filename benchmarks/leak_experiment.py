@@ -3,9 +3,9 @@
 python benchmarks/leak_experiment.py [FOLDER] [--patients N] [--seeds N]
 
 Every synthetic patient has three series and a coin-toss for a label, so nothing but who a patient
-is can be learnt. Split by patients, a head can only guess. Split as the SDLM paper did, by series at
-random, it recognises patients of the training set. The finding ICH stands beside it, where there is
-something to learn. Prints a table and writes leak_experiment.json.
+is can be learnt. Split by patients, a head can only guess. Split as the SDLM paper did, by series
+at random, it recognises patients of the training set. The finding ICH stands beside it, where there
+is something to learn. Prints a table and writes leak_experiment.json.
 """
 
 import argparse
