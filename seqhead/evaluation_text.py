@@ -57,7 +57,7 @@ def evaluation_text(evaluation: Evaluation, run: str, *, details: bool = False) 
         *(f"WARNING: {text}" for text in evaluation.warnings),
         f"baseline: logistic regression on {_words(baseline['features'])}",
         f"95 % intervals: 2,000 resamples of patients; thresholds: {_RULES.get(rule, rule)} on "
-        "validation",
+        f"validation{', the mean of the folds is shown' if evaluation.folds else ''}",
         "",
         *_auc_table(model, baseline),
         "",

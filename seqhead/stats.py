@@ -87,12 +87,13 @@ class PatientBootstrap:
             NaN where a resample lacks positives.
         """
         known = np.flatnonzero(~np.isnan(y))
+        if not (y == 1).any():
+            return np.full(len(self.draws), np.nan)
         order = known[np.argsort(-score[known], kind="stable")]
-        last = np.append(score[order][1:] != score[order][:-1], True)[: len(order)]
-        rows = max(1, _CHUNK_VALUES // max(len(order), 1))
+        ranked = _Descending.of(self.code[order], y[order] == 1, score[order])
+        rows = max(1, _CHUNK_VALUES // len(order))
         chunks = np.array_split(self.draws, range(rows, len(self.draws), rows))
-        parts = [_average_precision(chunk[:, self.code[order]], y[order], last) for chunk in chunks]
-        return np.concatenate(parts)
+        return np.concatenate([_average_precision(ranked, chunk) for chunk in chunks])
 
     def totals(self, values: np.ndarray) -> np.ndarray:
         """Sums over the rows of each resample.
@@ -276,14 +277,36 @@ def _auc_by_patient(ranked: _Ranked, draws: np.ndarray) -> np.ndarray:
     return _share(((counts @ ordered) * counts).sum(axis=1), pairs)
 
 
-def _average_precision(weight: np.ndarray, y: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Rows (r, n) from the highest score down; `last` marks the last row of equal scores."""
-    found = np.cumsum(weight * (y == 1), axis=1, dtype=np.float64)[:, last]
-    called = np.cumsum(weight, axis=1, dtype=np.float64)[:, last]
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+@dataclass(frozen=True, slots=True)
+class _Descending:
+    """Patients of all rows and of the positives by falling score, and where equal scores end.
+
+    Precision counts only where recall grows: at the last row, and the last positive, of each score
+    that a positive has.
+    """
+
+    every: np.ndarray
+    positive: np.ndarray
+    last_row: np.ndarray
+    last_positive: np.ndarray
+
+    @classmethod
+    def of(cls, code: np.ndarray, positive: np.ndarray, score: np.ndarray) -> "_Descending":
+        place = np.flatnonzero(positive)
+        new = np.append(score[place][1:] != score[place][:-1], True)
+        last_positive = np.flatnonzero(new)
+        ends = np.searchsorted(-score, -score[place][last_positive], side="right") - 1
+        return cls(code, code[place], ends, last_positive)
+
+
+def _average_precision(ranked: _Descending, draws: np.ndarray) -> np.ndarray:
+    called = np.cumsum(np.take(draws, ranked.every, axis=1), axis=1, dtype=np.int32)
+    found = np.cumsum(np.take(draws, ranked.positive, axis=1), axis=1, dtype=np.int32)
+    found = found[:, ranked.last_positive].astype(np.float64)
+    above = called[:, ranked.last_row]
+    precision = np.divide(found, above, out=np.zeros_like(found), where=above > 0)
     gained = np.diff(found, axis=1, prepend=0)
-    positives = found[:, -1] if found.shape[1] else np.zeros(len(found))
-    return _share((gained * precision).sum(axis=1), positives)
+    return _share((gained * precision).sum(axis=1), found[:, -1])
 
 
 def _share(ordered: np.ndarray, pairs: np.ndarray) -> np.ndarray:
