@@ -23,6 +23,7 @@ from featurecache.feature_array import FeatureArray
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
 from featurecache.locks import store_lock
+from featurecache.open_storage import open_storage
 from featurecache.options import ExtractOptions, check_options
 from featurecache.plan import (
     Plan,
@@ -39,6 +40,7 @@ from featurecache.recipe import Recipe, parse_windows
 from featurecache.rows import RowSource
 from featurecache.scan_document import scan_document
 from featurecache.select import Selection
+from featurecache.storage import Storage
 from featurecache.weights import WeightsSource
 
 _log = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ _CPU_WORKERS = 4
 
 
 def extract(
-    index_path: Path, store: Path, options: ExtractOptions, identifiers: Identifiers, *,
+    index_path: Path, store: str | Path | Storage, options: ExtractOptions,
+    identifiers: Identifiers, *,
     selection: Selection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExtractReport:  # fmt: skip
@@ -62,8 +65,8 @@ def extract(
     ----------
     index_path : Path
         What `featurecache.scan.scan` wrote.
-    store : Path
-        Folder of the store; made if it is not there.
+    store : str, Path or Storage
+        The store; made if it is not there.
     options : ExtractOptions
         Backbone, recipe and how to compute.
     identifiers : Identifiers
@@ -86,6 +89,7 @@ def extract(
     StoreError
         The store is locked, damaged, or was made with another recipe, plan or key.
     """
+    store = open_storage(store)
     device = preflight(store, options)
     keep_freed_memory()
     backbone = load_backbone(
@@ -100,13 +104,13 @@ def extract(
         return job.report(job.compute(progress))
 
 
-def preflight(store: Path, options: ExtractOptions) -> torch.device:
+def preflight(store: str | Path | Storage, options: ExtractOptions) -> torch.device:
     """Find what can be found wrong before any file is read.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : str, Path or Storage
+        The store.
     options : ExtractOptions
         What was asked for.
 
@@ -129,9 +133,9 @@ def preflight(store: Path, options: ExtractOptions) -> torch.device:
     arrays.check_name(options.feature_name)
     check_backbone(options.backbone)
     WeightsSource.parse(options.weights)
+    store = open_storage(store)
     with store_lock(store):
-        if store.exists():
-            arrays.check_writable(store)
+        store.check_writable()
     return resolve_device(options.device)
 
 
@@ -139,7 +143,7 @@ class _Extraction:
     """One run: what it was told, and the plan that came of it."""
 
     def __init__(
-        self, index: Index, store: Path, options: ExtractOptions, identifiers: Identifiers,
+        self, index: Index, store: Storage, options: ExtractOptions, identifiers: Identifiers,
         backbone: Backbone, device: torch.device, chosen: Chosen,
     ) -> None:  # fmt: skip
         self._store, self._options, self._chosen = store, options, chosen
@@ -173,7 +177,7 @@ class _Extraction:
             )
         arrays.create_store(self._store, identifiers.digest)
         identifiers.check(arrays.read_root(self._store)["key_digest"])
-        arrays.remove_debris(self._store)
+        self._store.remove_debris()
 
     def compute(self, progress: Callable[[int, int], None] | None) -> Timing:
         """Compute the units that are missing."""

@@ -1,13 +1,15 @@
 """One feature set in one part: its units, their commits, and what was read back."""
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from featurecache.arrays import OK, UNWRITTEN, open_array, part_name
+from featurecache.arrays import OK, UNWRITTEN, part_name
 from featurecache.chunks import chunk_numbers, read_rows
 from featurecache.errors import StoreCorruptError, StoreError
+from featurecache.metadata import read_metadata
+from featurecache.nodes import encode_rows, open_array
+from featurecache.storage import Storage
 
 
 class FeatureArray:
@@ -15,14 +17,14 @@ class FeatureArray:
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
     part : int
         Number of the part.
     name : str
         Name of the feature set.
     writable : bool
-        Open for `write_unit`.
+        Open for `write_unit` and `update_unit`.
 
     Attributes
     ----------
@@ -41,13 +43,16 @@ class FeatureArray:
         The metadata are not what was written.
     """
 
-    def __init__(self, path: Path, part: int, name: str, *, writable: bool = False) -> None:
-        self.path, self.part, self.name = path, part, name
+    def __init__(self, storage: Storage, part: int, name: str, *, writable: bool = False) -> None:
+        self.storage, self.part, self.name, self.writable = storage, part, name, writable
         self.where = f"{part_name(part)}/features/{name}"
         self._status_where = f"{part_name(part)}/status/{name}"
-        mode: Literal["r", "r+"] = "r+" if writable else "r"
-        self._features = open_array(path, self.where, mode)
-        self._status = open_array(path, self._status_where, mode)
+        self._metadata = {
+            where: read_metadata(storage, where) for where in (self.where, self._status_where)
+        }
+        self._features, self._status = (
+            open_array(storage.zarr_store(), where) for where in (self.where, self._status_where)
+        )
         self.attributes: dict[str, Any] = dict(self._features.attrs)
         self.shape: tuple[int, int] = (self._features.shape[0], self._features.shape[1])
         self.dtype = np.dtype(self._features.dtype)
@@ -71,13 +76,13 @@ class FeatureArray:
         StoreCorruptError
             A committed unit has no status chunk.
         """
-        done = chunk_numbers(self.path / self.where)
-        without = done - chunk_numbers(self.path / self._status_where)
+        done = chunk_numbers(self.storage.files(self.where))
+        without = done - chunk_numbers(self.storage.files(self._status_where))
         if without:
             unit = min(without)
             raise StoreCorruptError(
-                f"{self.path}: {self._status_where} lacks the chunk of unit {unit}. Delete "
-                f"{self.path / self.where / f'c.{unit}.0'} and run the same `featurecache extract` "
+                f"{self.storage}: {self._status_where} lacks the chunk of unit {unit}. Delete "
+                f"{self.storage}/{self.where}/c.{unit}.0 and run the same `featurecache extract` "
                 "again: it computes that unit"
             )
         return done
@@ -99,12 +104,12 @@ class FeatureArray:
         StoreError
             A row that is ok has a non-finite feature, or a status is missing.
         """
-        rows = self.rows(unit)
         stored = self._stored(unit, values, status)
         if (status == UNWRITTEN).any():
             raise StoreError(f"{self.where}, unit {unit}: a row has no status; this is a bug")
-        self._status[rows.start : rows.stop] = status.astype(np.uint8)
-        self._features[rows.start : rows.stop] = stored
+        rows = self.rows(unit)
+        self._write(self._status_where, rows, status.astype(np.uint8))
+        self._write(self.where, rows, stored)
 
     def _stored(self, unit: int, values: np.ndarray, status: np.ndarray) -> np.ndarray:
         """What is written for a unit: NaN where a slice failed, and nothing else not finite."""
@@ -144,12 +149,20 @@ class FeatureArray:
         """
         rows = self.rows(unit)
         keep = ~wanted
-        old_status = read_rows(self._status, self.path, self._status_where, rows.start, rows.stop)
+        old_status = read_rows(
+            self._status, self.storage, self._status_where, rows.start, rows.stop
+        )
         old_values = self.read(rows.start, rows.stop)
         values = np.where(keep[:, None], old_values, values)
         status = np.where(keep, old_status, status).astype(np.uint8)
-        self._features[rows.start : rows.stop] = self._stored(unit, values, status)
-        self._status[rows.start : rows.stop] = status
+        self._write(self.where, rows, self._stored(unit, values, status))
+        self._write(self._status_where, rows, status)
+
+    def _write(self, where: str, rows: range, values: np.ndarray) -> None:
+        if not self.writable:
+            raise StoreError(f"{where} was opened to be read; this is a bug")
+        for key, chunk in encode_rows(self._metadata[where], rows.start, values).items():
+            self.storage.write(f"{where}/{key}", chunk)
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Features of rows `start` to `stop`, with failed rows as NaN.
@@ -163,7 +176,7 @@ class FeatureArray:
         StoreCorruptError
             A chunk does not match its checksum.
         """
-        return read_rows(self._features, self.path, self.where, start, stop)
+        return read_rows(self._features, self.storage, self.where, start, stop)
 
     def read_status(self) -> np.ndarray:
         """Status of every row (N,), uint8.
@@ -173,7 +186,7 @@ class FeatureArray:
         StoreCorruptError
             A chunk does not match its checksum.
         """
-        return read_rows(self._status, self.path, self._status_where, 0, None)
+        return read_rows(self._status, self.storage, self._status_where, 0, None)
 
     def reason(self, code: int) -> str:
         """Words for a status code of 2 and up."""

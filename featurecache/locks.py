@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from featurecache.errors import StoreError, StoreLockedError
+from featurecache.open_storage import open_storage
+from featurecache.storage import Storage
 
 
 @contextmanager
-def store_lock(store: Path) -> Iterator[None]:
-    """Hold the lock of a store.
+def store_lock(store: str | Path | Storage) -> Iterator[None]:
+    """Hold the lock of a store in a folder; other storages have rivals instead, and no lock.
 
     The kernel drops the lock when its holder ends in any way, so a stale one cannot remain.
     The lock file lies beside the store (``.NAME.lock``), so that equal work gives equal stores,
@@ -20,8 +22,8 @@ def store_lock(store: Path) -> Iterator[None]:
 
     Parameters
     ----------
-    store : Path
-        Folder of the store; it need not exist yet.
+    store : str, Path or Storage
+        The store; it need not exist yet.
 
     Raises
     ------
@@ -30,13 +32,17 @@ def store_lock(store: Path) -> Iterator[None]:
     StoreError
         The folder cannot be written.
     """
-    store = store.resolve()  # one lock, however the store is spelt
-    path = store.with_name(f".{store.name}.lock")
+    folder = open_storage(store).folder
+    if folder is None:
+        yield
+        return
+    folder = folder.resolve()  # one lock, however the store is spelt
+    path = folder.with_name(f".{folder.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"cannot write beside {store}: {error.strerror}") from error
+        raise StoreError(f"cannot write beside {folder}: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,7 +50,7 @@ def store_lock(store: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise StoreLockedError(
-                f"{store} is being written by {holder}. Wait for it, or stop it and run again"
+                f"{folder} is being written by {holder}. Wait for it, or stop it and run again"
             ) from error
         except OSError as error:
             raise StoreError(

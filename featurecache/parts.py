@@ -1,14 +1,13 @@
 """The parts of a store together: which series counts where."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from featurecache import arrays
+from featurecache.storage import Storage
 
 
-def series_tables(store: Path) -> list[pd.DataFrame]:
+def series_tables(store: Storage) -> list[pd.DataFrame]:
     """The ``series`` table of every part, with a column ``row_current``.
 
     A SeriesInstanceUID counts in the last part that has any stack of it, with all its stacks
@@ -16,8 +15,8 @@ def series_tables(store: Path) -> list[pd.DataFrame]:
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
 
     Returns
     -------

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurecache import arrays
@@ -16,6 +15,7 @@ from featurecache.options import ExtractOptions
 from featurecache.parts import series_tables
 from featurecache.reasons import SLICE_REASONS
 from featurecache.recipe import Recipe, differences
+from featurecache.storage import Storage
 from featurecache.tables import part_tables, series_source
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def unit_slices(n_slices: int, batch_size: int) -> int:
 
 
 def new_stacks(
-    store: Path, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
+    store: Storage, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
 ) -> "list[Stack]":
     """Usable series of the index that the store lacks, or has in another version.
 
@@ -96,8 +96,8 @@ def new_stacks(
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     index : Index
         What the scan found.
     identifiers : Identifiers
@@ -138,7 +138,7 @@ def new_stacks(
 
 
 def add_part(
-    store: Path, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
+    store: Storage, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
 ) -> int | None:
     """Write the tables of a part for series that are new or changed.
 
@@ -156,13 +156,13 @@ def add_part(
     return arrays.create_part(store, part_tables(stacks, identifiers)) if stacks else None
 
 
-def check_recipe(store: Path, name: str, recipe: Recipe) -> None:
+def check_recipe(store: Storage, name: str, recipe: Recipe) -> None:
     """Refuse to mix features of different recipes under one name.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     name : str
         Name of the feature set.
     recipe : Recipe
@@ -184,13 +184,13 @@ def check_recipe(store: Path, name: str, recipe: Recipe) -> None:
         )
 
 
-def existing_attributes(store: Path, name: str) -> dict[str, Any] | None:
+def existing_attributes(store: Storage, name: str) -> dict[str, Any] | None:
     """Attributes of a feature set where any part has it.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     name : str
         Name of the feature set.
 
@@ -205,14 +205,14 @@ def existing_attributes(store: Path, name: str) -> dict[str, Any] | None:
 
 
 def add_features(
-    store: Path, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int | None
+    store: Storage, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int | None
 ) -> None:
     """Create the feature arrays of every part that lacks them.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     name : str
         Name of the feature set.
     recipe : Recipe
@@ -266,13 +266,13 @@ def check_requests(plan: Plan, options: ExtractOptions) -> None:
                      options.batch_size, plan.batch_size)  # fmt: skip
 
 
-def check_plan(store: Path, name: str, device: str) -> Plan | None:
+def check_plan(store: Storage, name: str, device: str) -> Plan | None:
     """The plan that an earlier run made, if this machine can follow it.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     name : str
         Name of the feature set.
     device : str

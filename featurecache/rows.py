@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from featurecache.identifiers import Identifiers
 from featurecache.parts import current_rows, series_tables
 from featurecache.pixels import DecodeJob, job_for
 from featurecache.reasons import CHANGED, VANISHED
+from featurecache.storage import Storage
 from featurecache.tables import series_source
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ class RowSource:
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     index : Index
         What the scan found.
     identifiers : Identifiers
         Turns UIDs into store ids.
     """
 
-    def __init__(self, store: Path, index: "Index", identifiers: Identifiers) -> None:
+    def __init__(self, store: Storage, index: "Index", identifiers: Identifiers) -> None:
         self._store, self._root, self._identifiers = store, index.root, identifiers
         self._stacks = {identifiers.series(stack.key): stack for stack in index.stacks()}
         self._sources = {

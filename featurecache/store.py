@@ -12,16 +12,23 @@ from featurecache import arrays
 from featurecache.arrays import OK, part_name
 from featurecache.errors import StoreIncompleteError, StoreMismatchError, UsageError
 from featurecache.feature_array import FeatureArray
+from featurecache.open_storage import open_storage
 from featurecache.parts import current_rows, series_tables
+from featurecache.storage import Storage
 
 _NOT_SHARED = ("first_row", "source")
 _STRICT = "another slice of the series failed (--strict)"
 
 
 class FeatureStore(Mapping[str, "FeatureSet"]):
-    """A store on disk, read-only.
+    """A store, read-only.
 
     A mapping from the name of a feature set to `FeatureSet`.
+
+    Attributes
+    ----------
+    storage : Storage
+        Where it lies; ``str()`` of it is the folder or URL.
 
     Examples
     --------
@@ -29,18 +36,18 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
     >>> matrix = store["vgg16"][series_id]                 # (n, 512)  # doctest: +SKIP
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._root = arrays.read_root(path)
-        self._parts = arrays.list_parts(path)
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._root = arrays.read_root(storage)
+        self._parts = arrays.list_parts(storage)
 
     @classmethod
-    def open(cls, path: str | Path) -> "FeatureStore":
+    def open(cls, where: str | Path | Storage) -> "FeatureStore":
         """Open a store.
 
         Parameters
         ----------
-        path : str or Path
+        where : str, Path or Storage
             Folder of the store.
 
         Returns
@@ -50,9 +57,14 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
         Raises
         ------
         StoreError
-            There is no store at `path`, or it cannot be read.
+            There is no store there, or it cannot be read.
         """
-        return cls(Path(path))
+        return cls(open_storage(where))
+
+    @property
+    def path(self) -> Path | str:
+        """The store as users know it: its folder, or a URL."""
+        return self.storage.folder or str(self.storage)
 
     @property
     def key_digest(self) -> str | None:
@@ -72,17 +84,17 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
     @cached_property
     def names(self) -> list[str]:
         """Names of the feature sets, sorted."""
-        return sorted({n for part in self._parts for n in arrays.list_features(self.path, part)})
+        return sorted({n for part in self._parts for n in arrays.list_features(self.storage, part)})
 
     @cached_property
     def series_parts(self) -> list[pd.DataFrame]:
         """The ``series`` table of every part, see `series_tables`."""
-        return series_tables(self.path)
+        return series_tables(self.storage)
 
     def __getitem__(self, name: str) -> "FeatureSet":
         if name not in self.names:
             known = ", ".join(self.names) or "none yet"
-            raise UsageError(f"{self.path} has no feature set {name!r}; it has: {known}")
+            raise UsageError(f"{self.storage} has no feature set {name!r}; it has: {known}")
         return FeatureSet(self, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -95,7 +107,7 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
         return name in self.names
 
     def __repr__(self) -> str:
-        return f"<FeatureStore {self.path.name}: {', '.join(self.names) or 'empty'}>"
+        return f"<FeatureStore {self.storage.name}: {', '.join(self.names) or 'empty'}>"
 
 
 class FeatureSet(Mapping[str, np.ndarray]):
@@ -138,7 +150,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         for array in self._arrays[1:]:
             if array.attributes["fingerprint"] != self.fingerprint:
                 raise StoreMismatchError(
-                    f"{store.path}: {array.where} was made with another recipe than part-0000"
+                    f"{store.storage}: {array.where} was made with another recipe than part-0000"
                 )
 
     @cached_property
@@ -252,7 +264,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
     def _slice_lines(self, *, ok: bool) -> pd.DataFrame:
         tables = []
         for number, array in enumerate(self._arrays):
-            table = arrays.read_table(self._store.path, number, "slices").drop(columns="source")
+            table = arrays.read_table(self._store.storage, number, "slices").drop(columns="source")
             ids = self._store.series_parts[number]["series"].to_numpy()
             table["series"] = ids[table["series"].to_numpy()]
             if not ok:
@@ -270,27 +282,27 @@ def _whole_series(row_ok: np.ndarray, table: pd.DataFrame) -> np.ndarray:
 
 
 def _complete_array(store: FeatureStore, part: int, name: str) -> FeatureArray:
-    if name not in arrays.list_features(store.path, part):
+    if name not in arrays.list_features(store.storage, part):
         raise StoreIncompleteError(
             f"{store.path}: {part_name(part)} has no features {name!r} yet: its series came after "
             f"they were extracted. Run `featurecache extract` for {name} again"
         )
-    array = FeatureArray(store.path, part, name)
+    array = FeatureArray(store.storage, part, name)
     done = array.units_done()
     if len(done) < array.n_units:
         raise StoreIncompleteError(
-            f"{store.path}: {array.where} has {len(done)} of {array.n_units} units. "
+            f"{store.storage}: {array.where} has {len(done)} of {array.n_units} units. "
             "Run the same `featurecache extract` again; it continues where it stopped"
         )
     return array
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(where: str | Path | Storage) -> dict[str, Any]:
     """What a store holds: the document of ``featurecache info --json``.
 
     Parameters
     ----------
-    path : Path
+    where : str, Path or Storage
         Folder of the store.
 
     Returns
@@ -301,9 +313,9 @@ def describe(path: Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        There is no store at `path`, or it cannot be read.
+        There is no store there, or it cannot be read.
     """
-    store = FeatureStore.open(path)
+    store = FeatureStore.open(where)
     current = [table[table["row_current"]] for table in store.series_parts]
     return {
         "schema_version": 1,
@@ -316,8 +328,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
-    parts = [p for p in range(store.part_count) if name in arrays.list_features(store.path, p)]
-    opened = [FeatureArray(store.path, part, name) for part in parts]
+    parts = [p for p in range(store.part_count) if name in arrays.list_features(store.storage, p)]
+    opened = [FeatureArray(store.storage, part, name) for part in parts]
     units, done = sum(a.n_units for a in opened), sum(len(a.units_done()) for a in opened)
     complete = done == units and len(parts) == store.part_count
     first = opened[0]
@@ -336,5 +348,5 @@ def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
 
 def _failed_rows(store: FeatureStore, part: int, name: str) -> int:
     table = store.series_parts[part]
-    status = FeatureArray(store.path, part, name).read_status()
+    status = FeatureArray(store.storage, part, name).read_status()
     return int(((status > OK) & current_rows(table)).sum())

@@ -77,7 +77,7 @@ def predict_store(
     notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
     series = chosen.series[chosen.series["n_ok"] > 0]
     if not len(series):
-        raise FitError(f"{store.path.name}: no series has features")
+        raise FitError(f"{store.storage.name}: no series has features")
     X = [chosen[name] for name in series.index]
     scored = run.load_model(device).predict_proba(X)
     names = run.config.labels

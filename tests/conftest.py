@@ -40,10 +40,11 @@ def squeezenet_weights() -> Path:
 def make_store():
     """Function that writes a complete store from matrices, with ids kept."""
     from featurecache import arrays
+    from featurecache.open_storage import open_storage
     from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
 
     def make(
-        path: Path, matrices: dict[str, np.ndarray], *, patients=None, studies=None, name="toy",
+        where: Path, matrices: dict[str, np.ndarray], *, patients=None, studies=None, name="toy",
         dtype="float32", keep_ids=True, failed=None, gap_mm=5.0, recipe=None, unit_slices=64,
     ) -> Path:  # fmt: skip
         assert keep_ids, "hashed ids are tested through the command line"
@@ -71,19 +72,20 @@ def make_store():
                 for k in range(n)
             ]
             first += n
-        arrays.create_store(path, None)
+        storage = open_storage(where)
+        arrays.create_store(storage, None)
         tables = PartTables(
             pd.DataFrame(series_rows, columns=list(SERIES_COLUMNS)),
             pd.DataFrame(slice_rows, columns=list(SLICES_COLUMNS)),
         )
-        part = arrays.create_part(path, tables)
-        _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices)
-        return path
+        part = arrays.create_part(storage, tables)
+        _add_features(storage, part, name, matrices, failed, dtype, recipe, unit_slices)
+        return where
 
     return make
 
 
-def _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices) -> None:
+def _add_features(storage, part, name, matrices, failed, dtype, recipe, unit_slices) -> None:
     from featurecache import arrays
     from featurecache.feature_array import FeatureArray
 
@@ -94,7 +96,7 @@ def _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices
     recipe = recipe or {"backbone": name, "windows": [[40, 80]], "size": 224}
     identity = hashlib.sha256(str(recipe).encode()).hexdigest()
     arrays.create_features(
-        path, part, name, n_slices=len(values), dim=values.shape[1], dtype=dtype,
+        storage, part, name, n_slices=len(values), dim=values.shape[1], dtype=dtype,
         unit_slices=unit_slices,
         attributes={
             "recipe": recipe,
@@ -102,7 +104,7 @@ def _add_features(path, part, name, matrices, failed, dtype, recipe, unit_slices
             "plan": {}, "reason_codes": {"2": "pixel data is short"},
         },
     )  # fmt: skip
-    array = FeatureArray(path, part, name, writable=True)
+    array = FeatureArray(storage, part, name, writable=True)
     for unit in range(array.n_units):
         rows = array.rows(unit)
         array.write_unit(unit, values[rows.start : rows.stop], status[rows.start : rows.stop])
