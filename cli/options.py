@@ -3,7 +3,9 @@
 Precedence: flag, environment variable, ``featurecache.toml``, default.
 """
 
+import os
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +92,23 @@ def source_argument(function: F) -> F:
 def store_argument(function: F) -> F:
     """Add the argument STORE, the feature store (Path)."""
     return click.argument("store", **_argument("store"))(function)
+
+
+def store_and_out_arguments(function: F) -> F:
+    """Add the arguments [STORE] OUT: where features are read, and what is written (Path)."""
+
+    @wraps(function)
+    def command(*args: Any, out: tuple[Path, ...], **kwargs: Any) -> Any:
+        if len(out) > 2:
+            raise click.UsageError(f"expected [STORE] OUT, got {len(out)} paths")
+        given = out[0] if len(out) == 2 else os.environ.get(ENVIRONMENT["store"])
+        store = Path(given) if given else project_default("store")()
+        return function(*args, store=store, out=out[-1], **kwargs)
+
+    decorate = click.argument(
+        "out", nargs=-1, required=True, type=_path(), metavar="[STORE] OUT"
+    )  # fmt: skip
+    return decorate(command)  # type: ignore[return-value]
 
 
 def store_option(function: F) -> F:

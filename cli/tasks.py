@@ -1,5 +1,6 @@
 """Steps that command bodies are made of: each resolves paths and calls one library function."""
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from featurecache.project import load_project
 
 if TYPE_CHECKING:
     from featurecache.extract import ExtractReport
+    from featurecache.faults import VerifyReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
     from featurecache.select import Selection
@@ -319,3 +321,51 @@ def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, An
             }
             for stack in scanned.stacks()
         ]
+
+
+def verify(store: Path, progress: Callable[[int, int], None]) -> "VerifyReport":
+    """Read a whole store.
+
+    Parameters
+    ----------
+    store : Path
+        The feature store.
+    progress : callable
+        Called with (units read, units there).
+
+    Returns
+    -------
+    VerifyReport
+    """
+    from featurecache.verify import verify as verify_store
+
+    return verify_store(store, progress)
+
+
+def features_to_export(store: Path, name: str | None) -> str:
+    """The feature set to export: the named one, or the only one.
+
+    Parameters
+    ----------
+    store : Path
+        The feature store.
+    name : str or None
+        What ``--features`` said.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UsageError
+        None was named, and the store has not exactly one.
+    """
+    from featurecache.store import FeatureStore
+
+    if name is not None:
+        return name
+    names = FeatureStore.open(store).names
+    if len(names) != 1:
+        raise UsageError(f"{store} has {', '.join(names) or 'no features yet'}: name --features")
+    return names[0]

@@ -16,20 +16,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from featurecache.blueprints import (
+    FORMAT_VERSION,
+    features_files,
+    part_files,
+    root_files,
+    status_files,
+)
 from featurecache.chunks import chunk_numbers, read_rows
 from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
 from featurecache.metadata import checked_metadata, read_metadata
-from featurecache.nodes import Draft, memory_store, open_array
+from featurecache.nodes import memory_store, open_array
 from featurecache.storage import Storage
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
-
-FORMAT_VERSION = 1
-"""Raised when an older featurecache could misread a newer store."""
+from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables, as_text
 
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
 
-_TABLE_CHUNK_ROWS = 65_536
 _PART = re.compile(r"part-(\d{4})")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -69,10 +72,7 @@ def create_store(storage: Storage, key_digest: str | None) -> None:
         return
     if storage.files() or storage.folders():
         raise StoreError(f"{storage} exists and is not a store: choose another --store")
-    draft = Draft()
-    attributes = {"format": "featurecache", "format_version": FORMAT_VERSION}
-    draft.group("", {**attributes, "key_digest": key_digest})
-    storage.publish("", draft.files())
+    storage.publish("", root_files(key_digest))
 
 
 def read_root(storage: Storage) -> dict[str, Any]:
@@ -133,13 +133,83 @@ def list_parts(storage: Storage) -> list[int]:
     Raises
     ------
     StoreCorruptError
-        A part is missing between others.
+        A part is missing between others, or before them where none says that it replaces it.
+    """
+    parts = parts_there(storage)
+    lost = lost_parts(storage, parts)
+    if lost:
+        raise StoreCorruptError(f"{storage}: parts {parts} are not consecutive; missing: {lost}")
+    return parts
+
+
+def parts_there(storage: Storage) -> list[int]:
+    """Numbers of the parts that are there, whether or not others are missing.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+
+    Returns
+    -------
+    list of int
+        Sorted.
     """
     matches = (_PART.fullmatch(name) for name in storage.folders())
-    parts = sorted(int(match.group(1)) for match in matches if match)
-    if parts != list(range(len(parts))):
-        raise StoreCorruptError(f"{storage}: parts {parts} are not consecutive; one was removed")
-    return parts
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
+def lost_parts(storage: Storage, parts: list[int]) -> list[int]:
+    """Numbers of parts that are not there, and that no other part replaces.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    parts : list of int
+        From `parts_there`.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    StoreCorruptError
+        The metadata of a part are damaged, so that it cannot be told.
+    """
+    lost = sorted(set(range(max(parts, default=-1))) - set(parts))
+    if not lost or lost[-1] >= parts[0]:
+        return lost
+    return [] if _replaces_below(storage, parts) >= parts[0] else lost
+
+
+def replaced_parts(storage: Storage, parts: list[int]) -> list[int]:
+    """Numbers of parts that are there, although a later one has their rows.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    parts : list of int
+        From `parts_there`.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    StoreCorruptError
+        The metadata of a part are damaged, so that it cannot be told.
+    """
+    below = _replaces_below(storage, parts)
+    return [part for part in parts if part < below]
+
+
+def _replaces_below(storage: Storage, parts: list[int]) -> int:
+    attributes = (read_metadata(storage, part_name(part))["attributes"] for part in parts)
+    return max((one.get("replaces_parts_below", 0) for one in attributes), default=0)
 
 
 def create_part(storage: Storage, tables: PartTables) -> int:
@@ -162,30 +232,13 @@ def create_part(storage: Storage, tables: PartTables) -> int:
     StoreMismatchError
         Another run has just written this part, with other series.
     """
-    part = len(list_parts(storage))
-    draft = Draft()
-    draft.group("", {"n_series": len(tables.series), "n_slices": len(tables.slices)})
-    for group in ("series", "slices", "features", "status"):
-        draft.group(group, {})
-    _add_table(draft, "series", tables.series, SERIES_COLUMNS)
-    _add_table(draft, "slices", tables.slices, SLICES_COLUMNS)
-    if not storage.publish(part_name(part), draft.files()):
+    part = max(list_parts(storage), default=-1) + 1
+    if not storage.publish(part_name(part), part_files(tables)):
         raise StoreMismatchError(
             f"{storage}: another run has written {part_name(part)} with other series. Run the same "
             "`featurecache extract` again: it adds what is missing"
         )
     return part
-
-
-def _add_table(draft: Draft, name: str, table: pd.DataFrame, columns: dict[str, str]) -> None:
-    for column, kind in columns.items():
-        draft.array(
-            f"{name}/{column}", shape=(len(table),),
-            chunks=(min(max(len(table), 1), _TABLE_CHUNK_ROWS),),
-            dtype=str if kind == "str" else kind,
-            fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
-            values=table[column].to_numpy(dtype=object if kind == "str" else kind),
-        )  # fmt: skip
 
 
 def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
@@ -212,6 +265,7 @@ def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
     """
     columns = SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
     n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
+    read_metadata(storage, f"{part_name(part)}/{table}")
     files = storage.read_below(f"{part_name(part)}/{table}")
     data = {}
     for name in columns:
@@ -222,7 +276,7 @@ def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
         values = _read_column(storage, where, below)
         if len(values) != n_rows:
             raise StoreCorruptError(f"{storage}: {where} has {len(values)} rows, not {n_rows}")
-        data[name] = values.astype(object).astype(str) if values.dtype.kind == "T" else values
+        data[name] = as_text(values)
     return pd.DataFrame(data)
 
 
@@ -260,7 +314,7 @@ def check_name(name: str) -> None:
 
 def create_features(
     storage: Storage, part: int, name: str, *, n_slices: int, dim: int, dtype: str,
-    unit_slices: int, attributes: Mapping[str, Any],
+    unit_slices: int, attributes: Mapping[str, Any], inner_slices: int | None = None,
 ) -> None:  # fmt: skip
     """Create the empty feature and status arrays of one feature set in one part.
 
@@ -277,9 +331,11 @@ def create_features(
     dtype : {"float16", "float32"}
         Stored type.
     unit_slices : int
-        Rows of a chunk: the unit of work and of commit.
+        Rows of a file: the unit of work and of commit.
     attributes : mapping
         JSON values: recipe, fingerprint, plan, versions, reason codes.
+    inner_slices : int, optional
+        Rows of a chunk, where a file is a shard of several.
 
     Raises
     ------
@@ -287,15 +343,11 @@ def create_features(
         `name` is no safe folder name.
     """
     check_name(name)
-    features, status = Draft(), Draft()
-    features.array(
-        "", shape=(n_slices, dim), chunks=(unit_slices, dim), dtype=dtype,
-        fill_value=float("nan"), attributes=attributes,
-    )  # fmt: skip
-    status.array("", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8", fill_value=UNWRITTEN)
-    storage.discard(f"{part_name(part)}/status/{name}")  # of a run that was killed right here
-    storage.publish(f"{part_name(part)}/status/{name}", status.files())
-    storage.publish(f"{part_name(part)}/features/{name}", features.files())
+    features = features_files(n_slices, dim, dtype, unit_slices, attributes, inner_slices)
+    where = f"{part_name(part)}/status/{name}"
+    storage.discard(where)  # of a run that was killed right here
+    storage.publish(where, status_files(n_slices, unit_slices))
+    storage.publish(f"{part_name(part)}/features/{name}", features)
 
 
 def list_features(storage: Storage, part: int) -> list[str]:
@@ -316,10 +368,9 @@ def list_features(storage: Storage, part: int) -> list[str]:
     Raises
     ------
     StoreCorruptError
-        The part has no folder of features.
+        The part has no folder of features, or its metadata are damaged.
     """
     where = f"{part_name(part)}/features"
-    names = storage.folders(where)
-    if not names and not storage.files(where):
-        raise StoreCorruptError(f"{storage}: {where} is missing")
-    return [name for name in names if not name.startswith(".")]
+    read_metadata(storage, f"{part_name(part)}/status")
+    read_metadata(storage, where)
+    return [name for name in storage.folders(where) if not name.startswith(".")]

@@ -26,6 +26,21 @@ def chunk_numbers(names: Iterable[str]) -> set[int]:
     return {int(match.group(1)) for match in matches if match}
 
 
+def file_rows(array: Any) -> int:
+    """Rows that a file of an array has: of a chunk, or of a shard of several.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        From `open_array`.
+
+    Returns
+    -------
+    int
+    """
+    return int((array.shards or array.chunks)[0])
+
+
 def read_rows(array: Any, storage: Storage, where: str, start: int, stop: int | None) -> np.ndarray:
     """Rows of an array, with any damage reported as what it is.
 
@@ -60,7 +75,7 @@ def read_rows(array: Any, storage: Storage, where: str, start: int, stop: int | 
 
 
 def _damaged_chunk(array: Any, start: int, stop: int | None) -> int:
-    rows = array.chunks[0]
+    rows = file_rows(array)
     last = (stop if stop is not None else array.shape[0]) - 1
     for chunk in range(start // rows, last // rows + 1):
         try:

@@ -229,7 +229,7 @@ def _differences(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
 
 def _summary(rows: pd.DataFrame) -> dict[str, Any]:
     relative, cosine = rows["relative"].dropna(), rows["cosine"].dropna()
-    worst = rows.loc[relative.idxmax()] if len(relative) else None
+    worst = rows.iloc[int(rows["relative"].argmax())] if len(relative) else None
     return {
         "identical": int(rows["identical"].sum()),
         "max_abs": float(rows["max_abs"].max()),
@@ -261,9 +261,11 @@ def diff_text(document: dict[str, Any]) -> str:
     str
     """
     lines = [f"A  {document['a']}", f"B  {document['b']}"]
-    for side in ("a", "b"):
-        if document[f"only_in_{side}"]:
-            lines.append(f"only in {side.upper()}: {', '.join(document[f'only_in_{side}'])}")
+    lines += [
+        f"only in {side.upper()}: {', '.join(names)}"
+        for side in ("a", "b")
+        if (names := document[f"only_in_{side}"])
+    ]
     if document["note"]:
         lines.append(document["note"])
     for features in document["features"]:

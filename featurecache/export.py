@@ -134,7 +134,6 @@ def _gather(
     slices = features.slices.join(owners, on="series")[_SLICE_COLUMNS]
     failed = features.failed.join(owners, on="series")[[*_SLICE_COLUMNS, "reason"]]
     series = features.series.rename(columns={"n_ok": "n_rows"}).reset_index()
-    series.insert(series.columns.get_loc("n_rows"), "first_row", 0)
     series["first_row"] = np.cumsum(series["n_rows"]) - series["n_rows"]
     about = {
         "format": "featurecache export",

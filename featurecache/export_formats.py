@@ -77,9 +77,9 @@ def write_npz(path: Path, exported: Exported) -> None:
             for _, rows in _checked(exported):
                 member.write(np.ascontiguousarray(rows, exported.dtype).tobytes())
         for prefix, table in tables.items():
-            for column in table:
-                name = "series_id" if (prefix, column) == ("series_", "series") else prefix + column
-                write(name, _plain(table[column]))
+            for column, values in table.items():
+                name = f"{prefix}{column}".replace("series_series", "series_id")
+                write(name, _plain(values))
         write("about", np.array(json.dumps(exported.about)))
 
 

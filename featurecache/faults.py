@@ -10,9 +10,10 @@ Kind = Literal["damaged", "unfinished", "stray"]
 _LISTED = 40
 
 EXTRACT = "run the same `featurecache extract` again: it continues where it stopped"
-REPAIR_UNIT = "`featurecache verify --repair` computes this unit again"
-REPAIR_INDEX = "`featurecache verify --repair` writes it again from the index"
-REPAIR_PLAIN = "`featurecache verify --repair` writes it again"
+RETRY = "run the same `featurecache extract --retry-failed` again"
+REPAIR = "`featurecache verify --repair` writes it again where the index and the weights are here"
+GC = "`featurecache gc` removes it"
+STRANGER = "see what it is, and move it elsewhere"
 COPY = "restore it from a copy, or extract into another --store"
 
 

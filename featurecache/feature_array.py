@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from featurecache.arrays import OK, UNWRITTEN, part_name
-from featurecache.chunks import chunk_numbers, read_rows
+from featurecache.chunks import chunk_numbers, file_rows, read_rows
 from featurecache.errors import StoreCorruptError, StoreError
 from featurecache.metadata import read_metadata
 from featurecache.nodes import encode_rows, open_array
@@ -56,7 +56,7 @@ class FeatureArray:
         self.attributes: dict[str, Any] = dict(self._features.attrs)
         self.shape: tuple[int, int] = (self._features.shape[0], self._features.shape[1])
         self.dtype = np.dtype(self._features.dtype)
-        self.unit_slices: int = self._features.chunks[0]
+        self.unit_slices: int = file_rows(self._features)
 
     @property
     def n_units(self) -> int:
@@ -178,15 +178,15 @@ class FeatureArray:
         """
         return read_rows(self._features, self.storage, self.where, start, stop)
 
-    def read_status(self) -> np.ndarray:
-        """Status of every row (N,), uint8.
+    def read_status(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Status of rows `start` to `stop`: uint8 (n,), 0 where a unit is not written.
 
         Raises
         ------
         StoreCorruptError
             A chunk does not match its checksum.
         """
-        return read_rows(self._status, self.storage, self._status_where, 0, None)
+        return read_rows(self._status, self.storage, self._status_where, start, stop)
 
     def reason(self, code: int) -> str:
         """Words for a status code of 2 and up."""

@@ -163,17 +163,24 @@ class LocalStorage(Storage):
             if not os.access(folder, os.W_OK):
                 raise StoreError(f"{folder} cannot be written: check its owner and permissions")
 
+    def debris(self) -> list[Path]:
+        """Drafts of killed runs, files and folders, in the store and beside it."""
+        of_root = re.compile(rf"\.{re.escape(self.folder.name)}\.{_DRAFT}")
+        found = [path for path in self.folder.parent.iterdir() if of_root.fullmatch(path.name)]
+        for pattern in (".part-*.partial", "part-*/.*.partial", "part-*/*.partial",
+                        "part-*/*/*/*.partial"):  # fmt: skip
+            found += self.folder.glob(pattern)
+        return sorted(set(found))
+
     def remove_debris(self) -> int:
         """Delete drafts, see `Storage.remove_debris`."""
-        of_root = re.compile(rf"\.{re.escape(self.folder.name)}\.{_DRAFT}")
-        drafts = [path for path in self.folder.parent.iterdir() if of_root.fullmatch(path.name)]
-        drafts += [*self.folder.glob(".part-*.partial"), *self.folder.glob("part-*/.*.partial")]
-        files = [*self.folder.glob("part-*/*.partial"), *self.folder.glob("part-*/*/*/*.partial")]
-        for draft in drafts:
-            shutil.rmtree(draft)
-        for file in files:
-            file.unlink(missing_ok=True)
-        return len(drafts) + len(files)
+        found = self.debris()
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        return len(found)
 
     def zarr_store(self) -> "Store":
         """The folder for zarr, see `Storage.zarr_store`."""

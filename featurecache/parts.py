@@ -7,7 +7,7 @@ from featurecache import arrays
 from featurecache.storage import Storage
 
 
-def series_tables(store: Storage) -> list[pd.DataFrame]:
+def series_tables(store: Storage) -> dict[int, pd.DataFrame]:
     """The ``series`` table of every part, with a column ``row_current``.
 
     A SeriesInstanceUID counts in the last part that has any stack of it, with all its stacks
@@ -20,17 +20,18 @@ def series_tables(store: Storage) -> list[pd.DataFrame]:
 
     Returns
     -------
-    list of DataFrame
-        One a part, columns `SERIES_COLUMNS` and ``row_current`` (bool).
+    dict of DataFrame
+        Number of the part, in order -> columns `SERIES_COLUMNS` and ``row_current`` (bool).
 
     Raises
     ------
     StoreCorruptError
         A table is damaged.
     """
-    tables = [arrays.read_table(store, part, "series") for part in arrays.list_parts(store)]
+    parts = arrays.list_parts(store)
+    tables = {part: arrays.read_table(store, part, "series") for part in parts}
     newer: set[str] = set()
-    for table in reversed(tables):
+    for table in reversed(tables.values()):
         table["row_current"] = ~table["series_of"].isin(newer)
         newer.update(table["series_of"])
     return tables

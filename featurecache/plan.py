@@ -110,7 +110,7 @@ def new_stacks(
     list of Stack
     """
     have: dict[str, dict[str, str]] = defaultdict(dict)
-    for table in series_tables(store):
+    for table in series_tables(store).values():
         for row in table[table["row_current"]][["series_of", "series", "source"]].to_numpy():
             have[row[0]][row[1]] = row[2]
     stacks = list(index.stacks())

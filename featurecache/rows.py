@@ -51,12 +51,12 @@ class RowSource:
 
     def missing_series(self) -> int:
         """How many series of the store count, but are not in the index."""
-        return sum(int(self._is_missing(table).sum()) for table in self._series)
+        return sum(int(self._is_missing(table).sum()) for table in self._series.values())
 
     def count_series(self, series: Iterable[str]) -> int:
         """How many of these series (store ids) count in some part."""
         wanted = set(series)
-        counting = (table["series"][table["row_current"]] for table in self._series)
+        counting = (table["series"][table["row_current"]] for table in self._series.values())
         return sum(int(ids.isin(wanted).sum()) for ids in counting) if wanted else 0
 
     def _is_missing(self, table: pd.DataFrame) -> np.ndarray:
@@ -99,16 +99,16 @@ class RowSource:
                 yield (CHANGED if series in self._sources else VANISHED), 0
 
     @cached_property
-    def _series(self) -> list[pd.DataFrame]:
+    def _series(self) -> dict[int, pd.DataFrame]:
         return series_tables(self._store)
 
     @cached_property
-    def _places(self) -> list[tuple[list[str], list[str], list[int], list[int]]]:
-        slices = (arrays.read_table(self._store, n, "slices") for n in range(len(self._series)))
-        return [
-            (
+    def _places(self) -> dict[int, tuple[list[str], list[str], list[int], list[int]]]:
+        slices = {part: arrays.read_table(self._store, part, "slices") for part in self._series}
+        return {
+            part: (
                 table["series"].tolist(), table["source"].tolist(),
-                rows["series"].tolist(), rows["position"].tolist(),
+                slices[part]["series"].tolist(), slices[part]["position"].tolist(),
             )
-            for table, rows in zip(self._series, slices, strict=True)
-        ]  # fmt: skip
+            for part, table in self._series.items()
+        }  # fmt: skip

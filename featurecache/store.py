@@ -9,15 +9,22 @@ import numpy as np
 import pandas as pd
 
 from featurecache import arrays
-from featurecache.arrays import OK, part_name
-from featurecache.errors import StoreIncompleteError, StoreMismatchError, UsageError
+from featurecache.arrays import OK, UNWRITTEN
+from featurecache.errors import StoreCorruptError, StoreMismatchError, UsageError
 from featurecache.feature_array import FeatureArray
+from featurecache.feature_parts import (
+    PartWithout,
+    committed_status,
+    complete_arrays,
+    unfinished_arrays,
+)
 from featurecache.open_storage import open_storage
 from featurecache.parts import current_rows, series_tables
 from featurecache.storage import Storage
 
 _NOT_SHARED = ("first_row", "source")
 _STRICT = "another slice of the series failed (--strict)"
+_NOT_YET = "not extracted yet"
 
 
 class FeatureStore(Mapping[str, "FeatureSet"]):
@@ -77,6 +84,11 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
         return self.key_digest is None
 
     @property
+    def parts(self) -> list[int]:
+        """Numbers of the parts, in order."""
+        return list(self._parts)
+
+    @property
     def part_count(self) -> int:
         """Parts in the store: one, and one for every time that files came later."""
         return len(self._parts)
@@ -89,13 +101,35 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
     @cached_property
     def series_parts(self) -> list[pd.DataFrame]:
         """The ``series`` table of every part, see `series_tables`."""
-        return series_tables(self.storage)
+        return list(series_tables(self.storage).values())
 
     def __getitem__(self, name: str) -> "FeatureSet":
+        return FeatureSet(self, self._check(name))
+
+    def _check(self, name: str) -> str:
         if name not in self.names:
             known = ", ".join(self.names) or "none yet"
             raise UsageError(f"{self.storage} has no feature set {name!r}; it has: {known}")
-        return FeatureSet(self, name)
+        return name
+
+    def unfinished(self, name: str) -> "FeatureSet":
+        """A feature set as far as it has come; the rest is in `FeatureSet.failed`.
+
+        Parameters
+        ----------
+        name : str
+            Name of the feature set.
+
+        Returns
+        -------
+        FeatureSet
+
+        Raises
+        ------
+        UsageError
+            There is no feature set of this name.
+        """
+        return FeatureSet(self, self._check(name), unfinished=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -137,20 +171,23 @@ class FeatureSet(Mapping[str, np.ndarray]):
         Bytes on disk are not what was written.
     """
 
-    def __init__(self, store: FeatureStore, name: str) -> None:
+    def __init__(self, store: FeatureStore, name: str, *, unfinished: bool = False) -> None:
         self.name = name
-        self._store = store
-        self._arrays = [_complete_array(store, part, name) for part in range(store.part_count)]
-        first = self._arrays[0].attributes
+        self._store, self._unfinished = store, unfinished
+        gather = unfinished_arrays if unfinished else complete_arrays
+        self._arrays = list(gather(store.storage, store.parts, name))
+        there = [array for array in self._arrays if isinstance(array, FeatureArray)]
+        first = there[0].attributes
         self.recipe: dict[str, Any] = first["recipe"]
         self.fingerprint: dict[str, str] = first["fingerprint"]
-        self.dim: int = self._arrays[0].shape[1]
-        self.dtype = self._arrays[0].dtype
+        self.dim: int = there[0].shape[1]
+        self.dtype = there[0].dtype
         self._strict = bool(first["plan"].get("strict", False))
-        for array in self._arrays[1:]:
+        for array in there[1:]:
             if array.attributes["fingerprint"] != self.fingerprint:
                 raise StoreMismatchError(
-                    f"{store.storage}: {array.where} was made with another recipe than part-0000"
+                    f"{store.storage}: {array.where} was made with another recipe than "
+                    f"{there[0].where}"
                 )
 
     @cached_property
@@ -206,16 +243,29 @@ class FeatureSet(Mapping[str, np.ndarray]):
         """
         blocks = []
         for number, array in enumerate(self._arrays):
-            values, keep = array.read(), self._current_rows[number] & self._ok[number]
-            blocks.append(values if keep.all() else values[keep])
-        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+            keep = self._current_rows[number] & self._ok[number]
+            if isinstance(array, FeatureArray) and (keep.any() or len(self._arrays) == 1):
+                blocks.append(self._whole(array, array.read(), keep))
+        empty = np.empty((0, self.dim), self.dtype)
+        return blocks[0] if len(blocks) == 1 else np.concatenate([empty, *blocks])
 
     def __getitem__(self, series: str) -> np.ndarray:
         if series not in self._places:
             raise KeyError(series)
         number, first, n_slices = self._places[series]
-        rows = slice(first, first + n_slices)
-        return self._arrays[number].read(rows.start, rows.stop)[self._ok[number][rows]]
+        array, rows = self._arrays[number], slice(first, first + n_slices)
+        if isinstance(array, PartWithout):
+            raise KeyError(series)
+        return self._whole(array, array.read(rows.start, rows.stop), self._ok[number][rows])
+
+    def _whole(self, array: FeatureArray, values: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """Rows to return: a chunk that went away since the store was opened reads as NaN."""
+        rows = values if keep.all() else values[keep]
+        if np.isnan(rows[:, 0]).any():
+            raise StoreCorruptError(
+                f"{self._store.storage}: {array.where} changed while it was read: open it again"
+            )
+        return rows
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -231,7 +281,14 @@ class FeatureSet(Mapping[str, np.ndarray]):
 
     @cached_property
     def _status(self) -> list[np.ndarray]:
-        return [array.read_status() for array in self._arrays]
+        statuses = [committed_status(array) for array in self._arrays]
+        for array, status in zip(self._arrays, statuses, strict=True):
+            if not self._unfinished and (status == UNWRITTEN).any():
+                raise StoreCorruptError(
+                    f"{self._store.storage}: part {array.part} changed while it was read: open it "
+                    "again"
+                )
+        return statuses
 
     @cached_property
     def _ok(self) -> list[np.ndarray]:
@@ -264,37 +321,26 @@ class FeatureSet(Mapping[str, np.ndarray]):
     def _slice_lines(self, *, ok: bool) -> pd.DataFrame:
         tables = []
         for number, array in enumerate(self._arrays):
-            table = arrays.read_table(self._store.storage, number, "slices").drop(columns="source")
+            table = arrays.read_table(self._store.storage, array.part, "slices")
+            table = table.drop(columns="source")
             ids = self._store.series_parts[number]["series"].to_numpy()
             table["series"] = ids[table["series"].to_numpy()]
             if not ok:
-                table["reason"] = [
-                    array.reason(code) if code > OK else _STRICT for code in self._status[number]
-                ]
+                table["reason"] = [_reason(array, code) for code in self._status[number].tolist()]
             tables.append(table[self._current_rows[number] & (self._ok[number] == ok)])
         return pd.concat(tables, ignore_index=True)
+
+
+def _reason(array: FeatureArray | PartWithout, code: int) -> str:
+    if isinstance(array, PartWithout) or code == UNWRITTEN:
+        return _NOT_YET
+    return array.reason(code) if code > OK else _STRICT
 
 
 def _whole_series(row_ok: np.ndarray, table: pd.DataFrame) -> np.ndarray:
     """Rows whose whole series is ok."""
     whole = np.logical_and.reduceat(row_ok, table["first_row"].to_numpy())
     return np.repeat(whole, table["n_slices"].to_numpy())
-
-
-def _complete_array(store: FeatureStore, part: int, name: str) -> FeatureArray:
-    if name not in arrays.list_features(store.storage, part):
-        raise StoreIncompleteError(
-            f"{store.path}: {part_name(part)} has no features {name!r} yet: its series came after "
-            f"they were extracted. Run `featurecache extract` for {name} again"
-        )
-    array = FeatureArray(store.storage, part, name)
-    done = array.units_done()
-    if len(done) < array.n_units:
-        raise StoreIncompleteError(
-            f"{store.storage}: {array.where} has {len(done)} of {array.n_units} units. "
-            "Run the same `featurecache extract` again; it continues where it stopped"
-        )
-    return array
 
 
 def describe(where: str | Path | Storage) -> dict[str, Any]:
@@ -328,7 +374,7 @@ def describe(where: str | Path | Storage) -> dict[str, Any]:
 
 
 def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
-    parts = [p for p in range(store.part_count) if name in arrays.list_features(store.storage, p)]
+    parts = [part for part in store.parts if name in arrays.list_features(store.storage, part)]
     opened = [FeatureArray(store.storage, part, name) for part in parts]
     units, done = sum(a.n_units for a in opened), sum(len(a.units_done()) for a in opened)
     complete = done == units and len(parts) == store.part_count
@@ -347,6 +393,6 @@ def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
 
 
 def _failed_rows(store: FeatureStore, part: int, name: str) -> int:
-    table = store.series_parts[part]
+    table = store.series_parts[store.parts.index(part)]
     status = FeatureArray(store.storage, part, name).read_status()
     return int(((status > OK) & current_rows(table)).sum())

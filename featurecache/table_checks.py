@@ -1,12 +1,12 @@
 """Whether the tables of a part fit together: what checksums of single files cannot tell."""
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-_HASH = re.compile(r"[0-9a-f]{32}")
+from featurecache.identifiers import is_digest
+
 _IDS = {"series": ("series", "series_of", "study", "patient"), "slices": ("slice",)}
 
 
@@ -72,6 +72,6 @@ def _places(
 def _forms(table: str, rows: pd.DataFrame, hashed: bool | None) -> Iterator[tuple[str, str]]:
     """Ids that are keyed hashes have 32 hexadecimal digits; digests of sources always do."""
     for column in (*(_IDS[table] if hashed else ()), "source"):
-        wrong = [value for value in rows[column] if not _HASH.fullmatch(str(value))]
+        wrong = [value for value in rows[column] if not is_digest(value)]
         if wrong:
             yield f"{table}/{column}", f"{len(wrong)} of {len(rows)} are not 32 hexadecimal digits"

@@ -131,6 +131,21 @@ def _slice_row(
     }
 
 
+def as_text(values: np.ndarray) -> np.ndarray:
+    """A column as it was read, with text as Python strings.
+
+    Parameters
+    ----------
+    values : ndarray
+        From an array of the store.
+
+    Returns
+    -------
+    ndarray
+    """
+    return values.astype(object).astype(str) if values.dtype.kind == "T" else values
+
+
 def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     numeric = {name: np.dtype(kind) for name, kind in columns.items() if kind != "str"}
     return table.astype(numeric)

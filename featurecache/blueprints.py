@@ -1,0 +1,116 @@
+"""Every file of a new part or array, as bytes: equal input gives equal files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from featurecache.nodes import Draft
+from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
+
+FORMAT_VERSION = 1
+"""Raised when an older featurecache could misread a newer store."""
+
+GROUPS = ("series", "slices", "features", "status")
+"""Groups of a part."""
+
+_TABLE_CHUNK_ROWS = 65_536
+
+
+def root_files(key_digest: str | None) -> dict[str, bytes]:
+    """Every file of a store without parts.
+
+    Parameters
+    ----------
+    key_digest : str or None
+        Digest of the key that its ids are hashed with; None where ids are kept.
+
+    Returns
+    -------
+    dict
+        Key -> bytes.
+    """
+    draft = Draft()
+    attributes = {"format": "featurecache", "format_version": FORMAT_VERSION}
+    draft.group("", {**attributes, "key_digest": key_digest})
+    return draft.files()
+
+
+def part_files(tables: PartTables, replaces_below: int | None = None) -> dict[str, bytes]:
+    """Every file of a part before it has features.
+
+    Parameters
+    ----------
+    tables : PartTables
+        The rows.
+    replaces_below : int, optional
+        Number below which parts may be missing, since this one has their current rows.
+
+    Returns
+    -------
+    dict
+        Key in the part -> bytes.
+    """
+    draft = Draft()
+    counts = {"n_series": len(tables.series), "n_slices": len(tables.slices)}
+    replaces = {} if replaces_below is None else {"replaces_parts_below": replaces_below}
+    draft.group("", {**counts, **replaces})
+    for group in GROUPS:
+        draft.group(group, {})
+    _add_table(draft, "series", tables.series, SERIES_COLUMNS)
+    _add_table(draft, "slices", tables.slices, SLICES_COLUMNS)
+    return draft.files()
+
+
+def features_files(
+    n_slices: int, dim: int, dtype: str, unit_slices: int, attributes: Mapping[str, Any],
+    inner_slices: int | None = None,
+) -> dict[str, bytes]:  # fmt: skip
+    """Every file of a feature array without units.
+
+    Parameters
+    ----------
+    n_slices, dim, dtype, unit_slices, attributes, inner_slices
+        As in `create_features`.
+
+    Returns
+    -------
+    dict
+        Key in the array -> bytes.
+    """
+    draft = Draft()
+    draft.array(
+        "", shape=(n_slices, dim), chunks=(inner_slices or unit_slices, dim), dtype=dtype,
+        fill_value=float("nan"), attributes=attributes,
+        shards=(unit_slices, dim) if inner_slices else None,
+    )  # fmt: skip
+    return draft.files()
+
+
+def status_files(n_slices: int, unit_slices: int) -> dict[str, bytes]:
+    """Every file of a status array without units.
+
+    Parameters
+    ----------
+    n_slices, unit_slices
+        As in `create_features`.
+
+    Returns
+    -------
+    dict
+        Key in the array -> bytes.
+    """
+    draft = Draft()
+    draft.array("", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8", fill_value=0)
+    return draft.files()
+
+
+def _add_table(draft: Draft, name: str, table: pd.DataFrame, columns: dict[str, str]) -> None:
+    for column, kind in columns.items():
+        draft.array(
+            f"{name}/{column}", shape=(len(table),),
+            chunks=(min(max(len(table), 1), _TABLE_CHUNK_ROWS),),
+            dtype=str if kind == "str" else kind,
+            fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
+            values=table[column].to_numpy(dtype=object if kind == "str" else kind),
+        )  # fmt: skip

@@ -1,0 +1,108 @@
+"""One feature set in every part: complete, or as far as it has come."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from featurecache import arrays
+from featurecache.arrays import UNWRITTEN, part_name
+from featurecache.errors import StoreIncompleteError
+from featurecache.feature_array import FeatureArray
+from featurecache.storage import Storage
+
+
+class PartWithout:
+    """Stands for the features of a part that has none yet.
+
+    Parameters
+    ----------
+    part : int
+        Number of the part.
+    n_slices : int
+        N, its rows.
+    """
+
+    def __init__(self, part: int, n_slices: int) -> None:
+        self.part, self.n_slices = part, n_slices
+
+
+def complete_arrays(storage: Storage, parts: Sequence[int], name: str) -> list[FeatureArray]:
+    """The arrays of a feature set, one a part, every unit committed.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    parts : sequence of int
+        Numbers of the parts.
+    name : str
+        Name of the feature set.
+
+    Returns
+    -------
+    list of FeatureArray
+
+    Raises
+    ------
+    StoreIncompleteError
+        A part lacks the feature set, or a unit is missing.
+    """
+    return [_complete_array(storage, part, name) for part in parts]
+
+
+def unfinished_arrays(
+    storage: Storage, parts: Sequence[int], name: str
+) -> "list[FeatureArray | PartWithout]":
+    """The arrays of a feature set as far as they are there, one a part.
+
+    Parameters
+    ----------
+    storage, parts, name
+        As in `complete_arrays`.
+
+    Returns
+    -------
+    list of FeatureArray or PartWithout
+    """
+    return [
+        FeatureArray(storage, part, name) if name in arrays.list_features(storage, part)
+        else PartWithout(part, len(arrays.read_table(storage, part, "slices")))
+        for part in parts
+    ]  # fmt: skip
+
+
+def committed_status(array: "FeatureArray | PartWithout") -> np.ndarray:
+    """Status of every row, 0 where its unit is not committed.
+
+    Parameters
+    ----------
+    array : FeatureArray or PartWithout
+        Of one part.
+
+    Returns
+    -------
+    ndarray (N,) uint8
+    """
+    if isinstance(array, PartWithout):
+        return np.zeros(array.n_slices, np.uint8)
+    status = array.read_status()
+    for unit in set(range(array.n_units)) - array.units_done():
+        rows = array.rows(unit)
+        status[rows.start : rows.stop] = UNWRITTEN
+    return status
+
+
+def _complete_array(storage: Storage, part: int, name: str) -> FeatureArray:
+    if name not in arrays.list_features(storage, part):
+        raise StoreIncompleteError(
+            f"{storage}: {part_name(part)} has no features {name!r} yet: its series came after "
+            f"they were extracted. Run `featurecache extract` for {name} again"
+        )
+    array = FeatureArray(storage, part, name)
+    done = array.units_done()
+    if len(done) < array.n_units:
+        raise StoreIncompleteError(
+            f"{storage}: {array.where} has {len(done)} of {array.n_units} units. "
+            "Run the same `featurecache extract` again; it continues where it stopped"
+        )
+    return array
