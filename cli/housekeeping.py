@@ -1,6 +1,7 @@
 """`featurecache verify`, `gc`, `diff`, `export`, `pack`: what is done to a store that is there."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,10 +37,8 @@ def verify(
     repair: bool,
     index: Path | None,
     key: Path | None,
-    weights: Path | None,
-    device: str,
-    workers: int | None,
     as_json: bool,
+    **machine: Any,
 ) -> None:
     """Read every byte of a store and say what is not as it was written.
 
@@ -54,7 +53,7 @@ def verify(
 
     with progress_bar("verify", unit="units") as progress:
         report = (
-            tasks.repair(store, index, key, weights, device, workers, progress)
+            tasks.repair(store, index, key, machine, progress)
             if repair
             else tasks.verify(store, progress)
         )

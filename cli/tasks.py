@@ -342,6 +342,47 @@ def verify(store: Path, progress: Callable[[int, int], None]) -> "VerifyReport":
     return verify_store(store, progress)
 
 
+def repair(
+    store: Path,
+    index: Path | None,
+    key: Path | None,
+    machine: dict[str, Any],
+    progress: Callable[[int, int], None],
+) -> "VerifyReport":
+    """Read a whole store and write again what is damaged.
+
+    Parameters
+    ----------
+    store : Path
+        The feature store.
+    index, key : Path or None
+        What ``--index`` and ``--key`` said.
+    machine : dict
+        Fields of `featurecache.repair_units.Machine`.
+    progress : callable
+        Called with (done, to do) of each step.
+
+    Returns
+    -------
+    VerifyReport
+    """
+    wait_without_spinning()
+    from featurecache.identifiers import Identifiers
+    from featurecache.pool import default_workers
+    from featurecache.repair import repair as repair_store
+    from featurecache.repair_units import Machine
+
+    path = key or load_project().key_for(store)
+    machine["workers"] = machine["workers"] or default_workers()
+    return repair_store(
+        store,
+        index_path(index, store),
+        lambda: Identifiers.load(path),
+        Machine(**machine),
+        progress,
+    )
+
+
 def features_to_export(store: Path, name: str | None) -> str:
     """The feature set to export: the named one, or the only one.
 

@@ -28,7 +28,7 @@ from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchErro
 from featurecache.metadata import checked_metadata, read_metadata
 from featurecache.nodes import memory_store, open_array
 from featurecache.storage import Storage
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables, as_text
+from featurecache.tables import COLUMNS, PartTables, as_text
 
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
@@ -263,7 +263,7 @@ def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
     StoreCorruptError
         A chunk is missing or damaged, or a column has another length.
     """
-    columns = SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
+    columns = COLUMNS[table]
     n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
     read_metadata(storage, f"{part_name(part)}/{table}")
     files = storage.read_below(f"{part_name(part)}/{table}")

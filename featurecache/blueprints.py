@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from featurecache.nodes import Draft
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
+from featurecache.tables import COLUMNS, PartTables
 
 FORMAT_VERSION = 1
 """Raised when an older featurecache could misread a newer store."""
 
 GROUPS = ("series", "slices", "features", "status")
 """Groups of a part."""
+
+CHUNK_ROWS = 1024
+"""Rows of a chunk in a shard of a packed store: what a reader decodes at once."""
 
 _TABLE_CHUNK_ROWS = 65_536
 
@@ -30,10 +34,25 @@ def root_files(key_digest: str | None) -> dict[str, bytes]:
     dict
         Key -> bytes.
     """
-    draft = Draft()
     attributes = {"format": "featurecache", "format_version": FORMAT_VERSION}
-    draft.group("", {**attributes, "key_digest": key_digest})
-    return draft.files()
+    return {"zarr.json": group_metadata({**attributes, "key_digest": key_digest})}
+
+
+def group_metadata(attributes: Mapping[str, Any]) -> bytes:
+    """The ``zarr.json`` of a group.
+
+    Parameters
+    ----------
+    attributes : mapping
+        JSON values.
+
+    Returns
+    -------
+    bytes
+    """
+    draft = Draft()
+    draft.group("", attributes)
+    return draft.files()["zarr.json"]
 
 
 def part_files(tables: PartTables, replaces_below: int | None = None) -> dict[str, bytes]:
@@ -57,8 +76,8 @@ def part_files(tables: PartTables, replaces_below: int | None = None) -> dict[st
     draft.group("", {**counts, **replaces})
     for group in GROUPS:
         draft.group(group, {})
-    _add_table(draft, "series", tables.series, SERIES_COLUMNS)
-    _add_table(draft, "slices", tables.slices, SLICES_COLUMNS)
+    _add_table(draft, "series", tables.series)
+    _add_table(draft, "slices", tables.slices)
     return draft.files()
 
 
@@ -105,12 +124,39 @@ def status_files(n_slices: int, unit_slices: int) -> dict[str, bytes]:
     return draft.files()
 
 
-def _add_table(draft: Draft, name: str, table: pd.DataFrame, columns: dict[str, str]) -> None:
-    for column, kind in columns.items():
-        draft.array(
-            f"{name}/{column}", shape=(len(table),),
-            chunks=(min(max(len(table), 1), _TABLE_CHUNK_ROWS),),
-            dtype=str if kind == "str" else kind,
-            fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
-            values=table[column].to_numpy(dtype=object if kind == "str" else kind),
-        )  # fmt: skip
+def column_metadata(table: str, column: str, n_rows: int) -> bytes:
+    """The ``zarr.json`` of a table's column.
+
+    Parameters
+    ----------
+    table : {"series", "slices"}
+        Which table.
+    column : str
+        One of its columns.
+    n_rows : int
+        How many rows it has.
+
+    Returns
+    -------
+    bytes
+    """
+    draft = Draft()
+    _add_column(draft, "", COLUMNS[table][column], n_rows)
+    return draft.files()["zarr.json"]
+
+
+def _add_table(draft: Draft, name: str, table: pd.DataFrame) -> None:
+    for column, kind in COLUMNS[name].items():
+        values = table[column].to_numpy(dtype=object if kind == "str" else kind)
+        _add_column(draft, f"{name}/{column}", kind, len(table), values)
+
+
+def _add_column(
+    draft: Draft, path: str, kind: str, n_rows: int, values: np.ndarray | None = None
+) -> None:  # fmt: skip
+    draft.array(
+        path, shape=(n_rows,), chunks=(min(max(n_rows, 1), _TABLE_CHUNK_ROWS),),
+        dtype=str if kind == "str" else kind,
+        fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
+        values=values,
+    )  # fmt: skip

@@ -6,16 +6,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from featurecache import arrays
-from featurecache.blueprints import part_files, root_files
+from featurecache.blueprints import CHUNK_ROWS, part_files, root_files
 from featurecache.errors import StoreError, UsageError
 from featurecache.local_storage import LocalStorage
 from featurecache.merge import Merged
 from featurecache.open_storage import open_storage
 from featurecache.storage import Storage, walk
 from featurecache.store import FeatureStore
-
-CHUNK_ROWS = 1024
-"""Rows of a chunk inside a shard: what a reader decodes at once."""
 
 SHARD_ROWS = 65_536
 """Rows of a file, unless that is more than `SHARD_BYTES`."""

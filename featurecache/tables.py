@@ -41,6 +41,10 @@ SLICES_COLUMNS: dict[str, str] = {
 """Columns of ``slices/`` and their types; one row a slice. ``series`` is a row of ``series/``."""
 
 
+COLUMNS = {"series": SERIES_COLUMNS, "slices": SLICES_COLUMNS}
+"""Table -> its columns and their types."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartTables:
     """What a part holds, apart from features.

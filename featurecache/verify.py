@@ -20,9 +20,7 @@ from featurecache.nodes import memory_store, open_array
 from featurecache.open_storage import open_storage
 from featurecache.storage import Storage, walk
 from featurecache.table_checks import table_findings
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, as_text
-
-_TABLES = {"series": SERIES_COLUMNS, "slices": SLICES_COLUMNS}
+from featurecache.tables import COLUMNS, as_text
 
 
 def verify(
@@ -121,7 +119,7 @@ class _Verification:
         attributes = self._attributes(folder)
         for group in GROUPS:
             self._attributes(f"{folder}/{group}")
-        tables = {name: self._table(folder, name, attributes.get(f"n_{name}")) for name in _TABLES}
+        tables = {name: self._table(folder, name, attributes.get(f"n_{name}")) for name in COLUMNS}
         series, slices = tables["series"], tables["slices"]
         if series is not None and slices is not None:
             for column, what in table_findings(series, slices, self._hashed):
@@ -152,14 +150,14 @@ class _Verification:
         """The table, or None where any column cannot be read."""
         files = self._storage.read_below(f"{folder}/{table}")
         columns: dict[str, np.ndarray] = {}
-        for column in _TABLES[table]:
+        for column in COLUMNS[table]:
             start = f"{column}/"
             own = {k.removeprefix(start): v for k, v in files.items() if k.startswith(start)}
             values = self._column(f"{folder}/{table}/{column}", own, n_rows)
             if values is not None:
                 columns[column] = as_text(values)
                 n_rows = len(values) if n_rows is None else n_rows
-        return pd.DataFrame(columns) if len(columns) == len(_TABLES[table]) else None
+        return pd.DataFrame(columns) if len(columns) == len(COLUMNS[table]) else None
 
     def _column(
         self, where: str, files: Mapping[str, bytes], n_rows: int | None
