@@ -10,6 +10,7 @@ from cli.extract_options import extract_options, scan_options
 from cli.housekeeping import diff, export, gc, pack, verify
 from cli.options import (
     LABELS_FORMATS,
+    StoreType,
     index_option,
     init_select_option,
     json_option,
@@ -23,6 +24,7 @@ from cli.options import (
     workers_option,
 )
 from cli.show import show
+from featurecache.location import Location
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -69,7 +71,12 @@ def main() -> None:
 )
 @click.option("--labels-format", type=click.Choice(LABELS_FORMATS), help="How they are written.")
 @click.option("--slice-labels", type=click.Path(path_type=Path), help="CSV of labels per slice.")
-@click.option("--store", type=click.Path(path_type=Path), help="Where the features will be.")
+@click.option(
+    "--store",
+    type=StoreType(),
+    metavar="PATH",
+    help="Where the features will be: a folder, or s3://BUCKET/PREFIX.",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="Key of the ids in the store.")
 @click.option(
     "--keep-ids",
@@ -152,7 +159,7 @@ def scan(
 def extract(
     context: click.Context,
     source: Path | None,
-    store: Path,
+    store: Location,
     index: Path | None,
     key: Path | None,
     keep_ids: bool,
@@ -194,7 +201,9 @@ def extract(
 @index_option
 @key_option
 @json_option
-def info(store: Path, series: bool, index: Path | None, key: Path | None, as_json: bool) -> None:
+def info(
+    store: Location, series: bool, index: Path | None, key: Path | None, as_json: bool
+) -> None:
     """Describe a store: its feature sets, recipes, what is missing or failed."""
     from cli import tasks
     from cli.text import info_text

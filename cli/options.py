@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
+
+from featurecache.location import Location, parse_location
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +69,24 @@ def _path(exists: bool = False) -> click.Path:
     return click.Path(exists=exists, path_type=Path)
 
 
+class StoreType(click.ParamType):
+    """Where a store lies: a folder (Path) or ``s3://BUCKET/PREFIX`` (str)."""
+
+    name = "store"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Location:
+        """Tell a URL from a path."""
+        return parse_location(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete folders."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
 def _shared(field: str) -> dict[str, Any]:
     return {
         "envvar": ENVIRONMENT[field],
@@ -80,7 +101,7 @@ def _argument(field: str) -> dict[str, Any]:
         "envvar": ENVIRONMENT[field],
         "default": project_default(field),
         "required": False,
-        "type": _path(),
+        "type": StoreType() if field == "store" else _path(),
     }
 
 
@@ -90,7 +111,7 @@ def source_argument(function: F) -> F:
 
 
 def store_argument(function: F) -> F:
-    """Add the argument STORE, the feature store (Path)."""
+    """Add the argument STORE, the feature store (Path, or str where it is a URL)."""
     return click.argument("store", **_argument("store"))(function)
 
 
@@ -112,9 +133,13 @@ def store_and_out_arguments(function: F) -> F:
 
 
 def store_option(function: F) -> F:
-    """Add ``--store``, the feature store (Path)."""
+    """Add ``--store``, the feature store (Path, or str where it is a URL)."""
     return click.option(
-        "--store", type=_path(), help="Where the features are.", **_shared("store")
+        "--store",
+        type=StoreType(),
+        metavar="PATH",
+        help="Where the features are: a folder, or s3://BUCKET/PREFIX.",
+        **_shared("store"),
     )(function)
 
 

@@ -7,6 +7,7 @@ import click
 
 from cli.common import CommandGroup, echo, echo_json, wait_without_spinning
 from cli.options import json_option, key_option, labels_options, store_argument
+from featurecache.location import Location
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -53,7 +54,7 @@ def main() -> None:
 @key_option
 @click.option("--features", help="Which feature set of the store.")
 @json_option
-def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> None:
+def labels(store: Location, features: str | None, as_json: bool, **files: Any) -> None:
     """Count the labels of the patients, series and slices in a store.
 
     Labels that match nothing in the store, and series without labels, are counted and listed.
@@ -176,7 +177,9 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 @_device_option
 @json_option
 @click.pass_context
-def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
+def fit(
+    context: click.Context, store: Location, out: Path | None, as_json: bool, **given: Any
+) -> None:
     """Fit a head on 70 % of the patients, stop on 15 %, keep 15 % for `seqhead evaluate`.
 
     Patients, never series, are split, with all labels balanced. The run folder holds the model,
@@ -222,7 +225,7 @@ def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **
 @_device_option
 @click.pass_context
 def predict(
-    context: click.Context, run: Path, store: Path, out: Path | None, **options: Any
+    context: click.Context, run: Path, store: Location, out: Path | None, **options: Any
 ) -> None:
     """Write the probabilities that a run gives the series of a store, as CSV.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
 from featurecache.errors import StoreMismatchError, UsageError
+from featurecache.location import Location
 from featurecache.project import load_project
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
     from featurecache.select import Selection
 
 
-def index_path(index: Path | None, store: Path | None) -> Path:
+def index_path(index: Path | None, store: Location | None) -> Path:
     """Resolve the index: as given, else where the project keeps it.
 
     Parameters
     ----------
     index : Path or None
         What ``--index`` said.
-    store : Path or None
+    store : Path, str or None
         The store in use; None for that of the project.
 
     Returns
@@ -110,8 +111,10 @@ def print_scan(index: Path, selection: "Selection", as_json: bool) -> None:
     from featurecache.scan import scan_document
 
     project = load_project()
-    keep = project.keep_ids or _keeps_ids(project.store)
-    ids = identifiers(None, project.store, keep) if as_json else None
+    ids = None
+    if as_json:
+        keep = project.keep_ids or _keeps_ids(project.store)
+        ids = identifiers(None, project.store, keep)
     with Index.open(index, readonly=True) as opened:
         chosen = choose(opened, selection)
         document = scan_document(opened, ids, chosen, with_texts=True)
@@ -151,14 +154,14 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
     return explain_path(index, path, selection)
 
 
-def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
+def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
     """Load the key of a store; a new store gets a new key.
 
     Parameters
     ----------
     key : Path or None
         What ``--key`` said.
-    store : Path
+    store : Path or str
         The store in use.
     keep : bool
         Identifiers stay as they are; no key is needed.
@@ -173,9 +176,10 @@ def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
         The store keeps identifiers, and this run was not told to.
     """
     from featurecache.identifiers import Identifiers, create_key
+    from featurecache.open_storage import open_storage
 
     path = key or load_project().key_for(store)
-    if (store / "zarr.json").is_file():
+    if open_storage(store).exists("zarr.json"):
         if not keep and _keeps_ids(store):
             raise StoreMismatchError(
                 f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
@@ -187,18 +191,19 @@ def identifiers(key: Path | None, store: Path, keep: bool) -> "Identifiers":
     return Identifiers.load(path, keep=keep)
 
 
-def _keeps_ids(store: Path) -> bool:
+def _keeps_ids(store: Location) -> bool:
+    from featurecache.open_storage import open_storage
     from featurecache.store import FeatureStore
 
-    return (store / "zarr.json").is_file() and FeatureStore.open(store).keep_ids
+    return open_storage(store).exists("zarr.json") and FeatureStore.open(store).keep_ids
 
 
-def preflight(store: Path, options: dict[str, Any]) -> None:
+def preflight(store: Location, options: dict[str, Any]) -> None:
     """Find what is wrong with an extraction before any file is read.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         Where the features go.
     options : dict
         Fields of `featurecache.extract.ExtractOptions`.
@@ -211,7 +216,7 @@ def preflight(store: Path, options: dict[str, Any]) -> None:
 
 def extract(
     index: Path,
-    store: Path,
+    store: Location,
     ids: "Identifiers",
     options: dict[str, Any],
     selection: "Selection",
@@ -222,7 +227,7 @@ def extract(
     ----------
     index : Path
         The index of a scan.
-    store : Path
+    store : Path or str
         Where the features go.
     ids : Identifiers
         The ids of the store.
@@ -259,12 +264,12 @@ def print_extract(report: "ExtractReport") -> None:
     echo(report.text())
 
 
-def describe(store: Path) -> dict[str, Any]:
+def describe(store: Location) -> dict[str, Any]:
     """Give the document of ``info --json``.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store.
 
     Returns
@@ -276,12 +281,12 @@ def describe(store: Path) -> dict[str, Any]:
     return describe_store(store)
 
 
-def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, Any]]:
+def series_list(store: Location, index: Path, key: Path | None) -> list[dict[str, Any]]:
     """List series with their store id, SeriesInstanceUID and folder side by side.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store.
     index : Path
         The index of the scan it was made from.

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
+
+from featurecache.location import Location
 
 _LISTED = 20
 
@@ -104,12 +105,12 @@ def _description_lines(series: list[dict[str, Any]]) -> list[str]:
     return ["series by thickness, kernel and description:", *_some(rows)] if rows else []
 
 
-def info_text(store: Path, document: dict[str, Any]) -> str:
+def info_text(store: Location, document: dict[str, Any]) -> str:
     """Describe a store.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The store.
     document : dict
         The document of ``info --json``, with ``series_list`` where series are asked for.

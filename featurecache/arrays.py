@@ -27,30 +27,14 @@ from featurecache.chunks import chunk_numbers, read_rows
 from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
 from featurecache.metadata import checked_metadata, read_metadata
 from featurecache.nodes import memory_store, open_array
+from featurecache.part_numbers import list_parts, part_name, parts_there
 from featurecache.storage import Storage
 from featurecache.tables import COLUMNS, PartTables, as_text
 
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
 
-_PART = re.compile(r"part-(\d{4})")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def part_name(part: int) -> str:
-    """Folder of a part.
-
-    Parameters
-    ----------
-    part : int
-        Number of the part.
-
-    Returns
-    -------
-    str
-        E.g. ``part-0003``.
-    """
-    return f"part-{part:04d}"
 
 
 def create_store(storage: Storage, key_digest: str | None) -> None:
@@ -70,7 +54,7 @@ def create_store(storage: Storage, key_digest: str | None) -> None:
     """
     if storage.exists("zarr.json"):
         return
-    if storage.files() or storage.folders():
+    if (storage.files() or storage.folders()) and not storage.exists("zarr.json"):
         raise StoreError(f"{storage} exists and is not a store: choose another --store")
     storage.publish("", root_files(key_digest))
 
@@ -111,108 +95,14 @@ def read_root(storage: Storage) -> dict[str, Any]:
 
 def _no_root(storage: Storage) -> StoreError:
     folders, files = storage.folders(), storage.files()
-    if any(_PART.fullmatch(name) for name in folders):
+    if parts_there(storage):
         return StoreCorruptError(f"{storage}/zarr.json is missing")
     if folders or files:
         return StoreError(f"{storage} is not a featurecache store: it has no zarr.json")
     return StoreError(f"there is no store at {storage}: `featurecache extract` makes one")
 
 
-def list_parts(storage: Storage) -> list[int]:
-    """Numbers of a store's parts, in order.
-
-    Parameters
-    ----------
-    storage : Storage
-        Where the store lies.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    StoreCorruptError
-        A part is missing between others, or before them where none says that it replaces it.
-    """
-    parts = parts_there(storage)
-    lost = lost_parts(storage, parts)
-    if lost:
-        raise StoreCorruptError(f"{storage}: parts {parts} are not consecutive; missing: {lost}")
-    return parts
-
-
-def parts_there(storage: Storage) -> list[int]:
-    """Numbers of the parts that are there, whether or not others are missing.
-
-    Parameters
-    ----------
-    storage : Storage
-        Where the store lies.
-
-    Returns
-    -------
-    list of int
-        Sorted.
-    """
-    matches = (_PART.fullmatch(name) for name in storage.folders())
-    return sorted(int(match.group(1)) for match in matches if match)
-
-
-def lost_parts(storage: Storage, parts: list[int]) -> list[int]:
-    """Numbers of parts that are not there, and that no other part replaces.
-
-    Parameters
-    ----------
-    storage : Storage
-        Where the store lies.
-    parts : list of int
-        From `parts_there`.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    StoreCorruptError
-        The metadata of a part are damaged, so that it cannot be told.
-    """
-    lost = sorted(set(range(max(parts, default=-1))) - set(parts))
-    if not lost or lost[-1] >= parts[0]:
-        return lost
-    return [] if _replaces_below(storage, parts) >= parts[0] else lost
-
-
-def replaced_parts(storage: Storage, parts: list[int]) -> list[int]:
-    """Numbers of parts that are there, although a later one has their rows.
-
-    Parameters
-    ----------
-    storage : Storage
-        Where the store lies.
-    parts : list of int
-        From `parts_there`.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    StoreCorruptError
-        The metadata of a part are damaged, so that it cannot be told.
-    """
-    below = _replaces_below(storage, parts)
-    return [part for part in parts if part < below]
-
-
-def _replaces_below(storage: Storage, parts: list[int]) -> int:
-    attributes = (read_metadata(storage, part_name(part))["attributes"] for part in parts)
-    return max((one.get("replaces_parts_below", 0) for one in attributes), default=0)
-
-
-def create_part(storage: Storage, tables: PartTables) -> int:
+def create_part(storage: Storage, tables: PartTables, part: int | None = None) -> int:
     """Write the series and slices tables of a new part; its features come later.
 
     Parameters
@@ -221,6 +111,9 @@ def create_part(storage: Storage, tables: PartTables) -> int:
         Where the store lies.
     tables : PartTables
         The rows.
+    part : int, optional
+        Its number: how many parts there were when the rows were chosen, since a rival may have
+        added one. By default the next.
 
     Returns
     -------
@@ -230,13 +123,14 @@ def create_part(storage: Storage, tables: PartTables) -> int:
     Raises
     ------
     StoreMismatchError
-        Another run has just written this part, with other series.
+        Another run has written this part, or begun it, with other series.
     """
-    part = max(list_parts(storage), default=-1) + 1
+    part = max(list_parts(storage), default=-1) + 1 if part is None else part
     if not storage.publish(part_name(part), part_files(tables)):
         raise StoreMismatchError(
-            f"{storage}: another run has written {part_name(part)} with other series. Run the same "
-            "`featurecache extract` again: it adds what is missing"
+            f"{storage}: another run has begun {part_name(part)} with other series. Wait for it "
+            "and run the same `featurecache extract` again: it adds what is missing. If no other "
+            f"run is active, delete {storage}/{part_name(part)} first"
         )
     return part
 
@@ -315,8 +209,10 @@ def check_name(name: str) -> None:
 def create_features(
     storage: Storage, part: int, name: str, *, n_slices: int, dim: int, dtype: str,
     unit_slices: int, attributes: Mapping[str, Any], inner_slices: int | None = None,
-) -> None:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Create the empty feature and status arrays of one feature set in one part.
+
+    Where a rival has created them before, its plan is the plan.
 
     Parameters
     ----------
@@ -331,11 +227,17 @@ def create_features(
     dtype : {"float16", "float32"}
         Stored type.
     unit_slices : int
-        Rows of a file: the unit of work and of commit.
+        Rows of a file: the unit of work and of commit. Where a rival, or a run that was killed
+        right here, has created the status array already, its unit counts.
     attributes : mapping
         JSON values: recipe, fingerprint, plan, versions, reason codes.
     inner_slices : int, optional
         Rows of a chunk, where a file is a shard of several.
+
+    Returns
+    -------
+    dict
+        The attributes that are there now: those given, or a rival's.
 
     Raises
     ------
@@ -343,11 +245,14 @@ def create_features(
         `name` is no safe folder name.
     """
     check_name(name)
-    features = features_files(n_slices, dim, dtype, unit_slices, attributes, inner_slices)
-    where = f"{part_name(part)}/status/{name}"
-    storage.discard(where)  # of a run that was killed right here
-    storage.publish(where, status_files(n_slices, unit_slices))
-    storage.publish(f"{part_name(part)}/features/{name}", features)
+    where, status_where = (f"{part_name(part)}/{kind}/{name}" for kind in ("features", "status"))
+    storage.discard_debris(status_where)
+    if not storage.publish(status_where, status_files(n_slices, unit_slices)):
+        unit_slices = open_array(storage.zarr_store(), status_where).chunks[0]
+    storage.publish(
+        where, features_files(n_slices, dim, dtype, unit_slices, attributes, inner_slices)
+    )
+    return dict(read_metadata(storage, where)["attributes"])
 
 
 def list_features(storage: Storage, part: int) -> list[str]:

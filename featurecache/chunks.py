@@ -63,14 +63,19 @@ def read_rows(array: Any, storage: Storage, where: str, start: int, stop: int | 
     ------
     StoreCorruptError
         A chunk does not match its checksum or has another length.
+    StoreError
+        The disk or the server does not answer.
     """
     try:
         return np.asarray(array[start:stop])
     except Exception as error:
+        trouble = storage.trouble(error)
+        if trouble is not None:
+            raise trouble from None
         chunk = _damaged_chunk(array, start, stop)
         raise StoreCorruptError(
             f"{storage}: chunk {chunk} of {where} is damaged ({error}). "
-            f"{_remedy(storage, where, chunk)}"
+            f"{remedy(storage, where, chunk)}"
         ) from error
 
 
@@ -85,9 +90,27 @@ def _damaged_chunk(array: Any, start: int, stop: int | None) -> int:
     return start // rows
 
 
-def _remedy(storage: Storage, where: str, chunk: int) -> str:
+def remedy(storage: Storage, where: str, chunk: int) -> str:
+    """What to do about a damaged chunk.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    where : str
+        The array, e.g. ``part-0000/features/vgg16``.
+    chunk : int
+        Number along its first axis.
+
+    Returns
+    -------
+    str
+        A sentence or two.
+    """
     part, kind, name = where.split("/")
     if kind not in ("features", "status"):
         return "Restore it from a copy, or extract into another --store"
-    commit = f"{storage}/{part}/features/{name}/c.{chunk}.0"
-    return f"Delete {commit} and run the same `featurecache extract` again: it computes that unit"
+    files = f"{storage}/{part}/features/{name}/c.{chunk}.0"
+    if storage.shared:  # where a status that is there is not replaced
+        files += f" and {storage}/{part}/status/{name}/c.{chunk}"
+    return f"Delete {files} and run the same `featurecache extract` again: it computes that unit"

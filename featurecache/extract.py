@@ -150,24 +150,35 @@ class _Extraction:
         self._backbone, self._device, self._name = backbone, device, options.feature_name
         self._prepare_store(index, identifiers)
         self._document = scan_document(index, identifiers, chosen)
-        plan = check_plan(store, self._name, device.type)
-        if plan is not None:
-            check_recipe(store, self._name, self._recipe(self._wanted_precision(plan)))
-            check_requests(plan, options)
+        plan = self._earlier_plan()
         add_part(store, index, identifiers, chosen.series)
         self._source = RowSource(store, index, identifiers)
         self._unselected = self._source.count_series(map(identifiers.series, chosen.series))
-        self._plan = plan or self._make_plan()
+        self._plan = self._settle(plan or self._make_plan())
         torch.set_num_threads(self._plan.threads)
         recipe = self._recipe(self._plan.precision["used"])
-        unit = options.unit_slices
-        unit = unit and -(-unit // self._plan.batch_size) * self._plan.batch_size
-        add_features(store, self._name, recipe, self._plan, dim=backbone.dim, unit=unit)
         self._embedder = self._make_embedder(recipe, self._plan)
         self._arrays = [
             FeatureArray(store, part, self._name, writable=True)
-            for part in arrays.list_parts(store)
+            for part in range(self._source.part_count)
         ]
+
+    def _earlier_plan(self) -> Plan | None:
+        """The plan of the features that are there, if it can be followed here."""
+        plan = check_plan(self._store, self._name, self._device.type)
+        if plan is not None:
+            check_recipe(self._store, self._name, self._recipe(self._wanted_precision(plan)))
+            check_requests(plan, self._options)
+        return plan
+
+    def _settle(self, plan: Plan) -> Plan:
+        """Create the features; where a rival comes first, its plan is checked and followed."""
+        unit = self._options.unit_slices
+        unit = unit and -(-unit // plan.batch_size) * plan.batch_size
+        recipe = self._recipe(plan.precision["used"])
+        if add_features(self._store, self._name, recipe, plan, dim=self._backbone.dim, unit=unit):
+            return plan
+        return self._settle(self._earlier_plan() or plan)
 
     def _prepare_store(self, index: Index, identifiers: Identifiers) -> None:
         if next(iter(index.stacks()), None) is None:
@@ -292,20 +303,21 @@ class _Extraction:
         return self._embedder.bare_slices_per_s()
 
     def _units(self, array: FeatureArray) -> Iterator[Unit]:
-        """What is left to do: units without a commit, and failed rows to be tried again."""
+        """What is left to do: units without a commit, and rows to be tried again."""
         missing, done = self._source.missing(array.part), array.units_done()
+        status = array.read_status()
+        again = array.interrupted_rows(status, done)
         for number in sorted(set(range(array.n_units)) - done):
             if self._options.accept_missing or not missing[_slice(array.rows(number))].any():
                 yield Unit(array, number)
         if self._options.retry_failed:
-            status = array.read_status()
-            again = np.isin(status, sorted(PASSING_REASONS)) & self._source.current(array.part)
-            again &= ~missing
-            for number in sorted(done):
-                rows = array.rows(number)
-                retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
-                if retry:
-                    yield Unit(array, number, retry)
+            passing = np.isin(status, sorted(PASSING_REASONS))
+            again |= passing & self._source.current(array.part) & ~missing
+        for number in sorted(done):
+            rows = array.rows(number)
+            retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
+            if retry:
+                yield Unit(array, number, retry)
 
     def _failed_files(self) -> tuple[dict[str, str], int]:
         """File -> reason over all parts, and the number of failed rows."""

@@ -10,7 +10,6 @@ Kind = Literal["damaged", "unfinished", "stray"]
 _LISTED = 40
 
 EXTRACT = "run the same `featurecache extract` again: it continues where it stopped"
-RETRY = "run the same `featurecache extract --retry-failed` again"
 REPAIR = "`featurecache verify --repair` writes it again where the index and the weights are here"
 GC = "`featurecache gc` removes it"
 STRANGER = "see what it is, and move it elsewhere"

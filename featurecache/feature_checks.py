@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from featurecache.arrays import OK, UNWRITTEN, part_name
+from featurecache.arrays import OK, UNWRITTEN
 from featurecache.chunks import chunk_numbers
-from featurecache.errors import StoreCorruptError, StoreError
-from featurecache.faults import COPY, EXTRACT, GC, REPAIR, RETRY, Fault
+from featurecache.errors import StoreCorruptError
+from featurecache.faults import COPY, EXTRACT, GC, REPAIR, Fault
 from featurecache.feature_array import FeatureArray
 from featurecache.metadata import read_metadata
+from featurecache.part_numbers import part_name
 from featurecache.recipe import fingerprint_of
 from featurecache.storage import Storage
 
@@ -73,10 +74,14 @@ class FeatureChecks:
         if damaged:
             yield from damaged
             return
-        array = FeatureArray(self._storage, self._part, self._name)
-        self.attributes = array.attributes
-        yield from self._metadata_faults(array, n_slices)
-        yield from self._unit_faults(array, advance)
+        found = list(self._shape_faults(n_slices))
+        yield from found
+        if not found:
+            array = FeatureArray(self._storage, self._part, self._name)
+            self.attributes = array.attributes
+            for what in _attribute_findings(array.attributes, str(array.dtype)):
+                yield Fault("damaged", f"{self._where}/zarr.json", what, COPY)
+            yield from self._unit_faults(array, advance)
 
     def own(self, keys: set[str]) -> set[str]:
         """Those of some keys that look like chunks of the feature set.
@@ -94,18 +99,21 @@ class FeatureChecks:
         folders = (f"{self._where}/c.", f"{self._status_where}/c.")
         return {key for key in keys if key.startswith(folders)}
 
-    def _metadata_faults(self, array: FeatureArray, n_slices: int | None) -> Iterator[Fault]:
-        metadata, attributes = f"{self._where}/zarr.json", array.attributes
-        for what in _attribute_findings(attributes, str(array.dtype)):
-            yield Fault("damaged", metadata, what, COPY)
-        if n_slices is not None and array.shape[0] != n_slices:
-            what = f"it has {array.shape[0]} rows, and the part has {n_slices} slices"
-            yield Fault("damaged", metadata, what, COPY)
-        status = read_metadata(self._storage, self._status_where)
-        rows = status["shape"], status["chunk_grid"]["configuration"]["chunk_shape"]
-        if rows != ([array.shape[0]], [array.unit_slices]):
-            what = f"shape and chunks are {rows[0]} and {rows[1]}, the features have others"
+    def _shape_faults(self, n_slices: int | None) -> Iterator[Fault]:
+        """Whether both arrays have the rows of the part, in the same units."""
+        features, status = (
+            (document["shape"][0], document["chunk_grid"]["configuration"]["chunk_shape"][0])
+            for document in map(self._read_metadata, (self._where, self._status_where))
+        )
+        if n_slices is not None and features[0] != n_slices:
+            what = f"it has {features[0]} rows, and the part has {n_slices} slices"
+            yield Fault("damaged", f"{self._where}/zarr.json", what, COPY)
+        elif status != features:
+            what = f"rows and rows of a unit are {status}, those of the features {features}"
             yield Fault("damaged", f"{self._status_where}/zarr.json", what, REPAIR)
+
+    def _read_metadata(self, where: str) -> dict[str, Any]:
+        return read_metadata(self._storage, where)
 
     def _unit_faults(self, array: FeatureArray, advance: Callable[[], None]) -> Iterator[Fault]:
         done = chunk_numbers(self._storage.files(self._where))
@@ -134,10 +142,14 @@ class FeatureChecks:
     ) -> Iterator[Fault]:  # fmt: skip
         rows = array.rows(unit)
         read: dict[str, np.ndarray] = {}
-        for file, reader in ((status, array.read_status), (features, array.read)):
+        readers: dict[str, Callable[[], np.ndarray]] = {
+            status: lambda: array.unit_status(unit),
+            features: lambda: array.read(rows.start, rows.stop),
+        }
+        for file, reader in readers.items():
             try:
-                read[file] = reader(rows.start, rows.stop)
-            except StoreError as error:
+                read[file] = reader()
+            except StoreCorruptError as error:
                 yield Fault("damaged", file, _why(error), REPAIR)
         if len(read) == 2:
             codes = array.attributes.get("reason_codes", {})
@@ -150,7 +162,8 @@ def _row_faults(
     """Whether the rows of a unit are NaN exactly where status says that they failed."""
     unwritten = int((status == UNWRITTEN).sum())
     if unwritten:
-        yield Fault("damaged", file, f"{unwritten} rows of a committed unit have no status", REPAIR)
+        what = f"{unwritten} failed rows were being tried again when a run was stopped"
+        yield Fault("unfinished", file, what, EXTRACT)
     unknown = sorted(set(status[status > OK].tolist()) - {int(code) for code in codes})
     if unknown:
         what = f"codes {unknown} have no reason in the attributes of the features"
@@ -158,10 +171,9 @@ def _row_faults(
     bad = int((~np.isfinite(values[status == OK])).any(axis=1).sum())
     if bad:
         yield Fault("damaged", features, f"{bad} rows that are ok have NaN or infinity", REPAIR)
-    left = int((~np.isnan(values[status != OK])).any(axis=1).sum())
+    left = int((~np.isnan(values[status > OK])).any(axis=1).sum())
     if left:
-        what = f"{left} rows that failed have values: a run with --retry-failed was killed here"
-        yield Fault("unfinished", features, what, RETRY)
+        yield Fault("damaged", features, f"{left} rows that failed have values", REPAIR)
 
 
 def _attribute_findings(attributes: Mapping[str, Any], dtype: str) -> Iterator[str]:
@@ -176,7 +188,7 @@ def _attribute_findings(attributes: Mapping[str, Any], dtype: str) -> Iterator[s
         yield f"the recipe says {recipe['dtype']}, and the array is {dtype}"
 
 
-def _why(error: StoreError) -> str:
+def _why(error: StoreCorruptError) -> str:
     """What the decoder said, without file and remedy, which a fault has anyway."""
     cause = error.__cause__
     return f"cannot be read ({cause})" if cause is not None else str(error)

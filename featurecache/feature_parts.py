@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from featurecache import arrays
-from featurecache.arrays import UNWRITTEN, part_name
+from featurecache.arrays import UNWRITTEN
 from featurecache.errors import StoreIncompleteError
 from featurecache.feature_array import FeatureArray
+from featurecache.part_numbers import part_name
 from featurecache.storage import Storage
 
 
@@ -89,6 +90,32 @@ def committed_status(array: "FeatureArray | PartWithout") -> np.ndarray:
     for unit in set(range(array.n_units)) - array.units_done():
         rows = array.rows(unit)
         status[rows.start : rows.stop] = UNWRITTEN
+    return status
+
+
+def whole_status(array: FeatureArray) -> np.ndarray:
+    """Status of every row, none of which may be missing.
+
+    Parameters
+    ----------
+    array : FeatureArray
+        Of one part, every unit committed.
+
+    Returns
+    -------
+    ndarray (N,) uint8
+
+    Raises
+    ------
+    StoreIncompleteError
+        Rows were being tried again when a run was stopped.
+    """
+    status = array.read_status()
+    if (status == UNWRITTEN).any():
+        raise StoreIncompleteError(
+            f"{array.storage}: failed rows of {array.where} were being tried again when a run was "
+            "stopped. Run the same `featurecache extract` again; it finishes them"
+        )
     return status
 
 

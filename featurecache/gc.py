@@ -1,7 +1,6 @@
 """What a store no longer needs: debris of killed runs, and rows that a later part has again."""
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 from featurecache import arrays
-from featurecache.arrays import part_name
 from featurecache.blueprints import part_files
 from featurecache.errors import StoreError, StoreIncompleteError
 from featurecache.local_storage import LocalStorage
 from featurecache.locks import store_lock
 from featurecache.merge import Merged
 from featurecache.open_storage import open_storage
+from featurecache.part_numbers import list_parts, part_name, replaced_parts
 from featurecache.storage import Storage, walk
 from featurecache.store import FeatureStore
 
@@ -129,7 +128,7 @@ def gc(
 
 
 def _survey(storage: LocalStorage) -> GcReport:
-    merged, parts = Merged(storage), arrays.list_parts(storage)
+    merged, parts = Merged(storage), list_parts(storage)
     debris = [str(path.relative_to(storage.folder.parent)) for path in debris_of(storage)]
     rows = merged.superseded_rows
     refused = _refusal(storage) if rows else None
@@ -139,11 +138,11 @@ def _survey(storage: LocalStorage) -> GcReport:
 
 def _clean(storage: LocalStorage, progress: Callable[[int, int], None] | None) -> GcReport:
     before = _size(storage)
-    gone = arrays.replaced_parts(storage, arrays.list_parts(storage))
+    gone = replaced_parts(storage, list_parts(storage))
     _remove_parts(storage, gone)  # a gc was killed after it had published their rows
     debris = debris_of(storage)
     for path in debris:
-        _remove(path)
+        storage.remove(path)
     merged = Merged(storage)
     rows = merged.superseded_rows
     refused = _refusal(storage) if rows else None
@@ -198,7 +197,7 @@ def _replace_parts(
     storage: LocalStorage, merged: Merged, progress: Callable[[int, int], None] | None
 ) -> list[int]:
     """Write the rows that count as one new part, then remove the others."""
-    old = arrays.list_parts(storage)
+    old = list_parts(storage)
     new = old[-1] + 1
     draft = LocalStorage(storage.folder / f".{part_name(new)}.{uuid4().hex}.partial")
     tables = merged.tables()
@@ -213,7 +212,7 @@ def _replace_parts(
         os.sync()  # the old rows go next: let the new ones be on the disk, not in its cache
         storage.move(draft.folder / part_name(0), storage.folder / part_name(new))
     finally:
-        draft.discard("")
+        draft.remove(draft.folder)
     _remove_parts(storage, old)
     return old
 
@@ -224,14 +223,7 @@ def _remove_parts(storage: LocalStorage, parts: list[int]) -> None:
     for part, draft in zip(parts, drafts, strict=True):
         storage.move(storage.folder / part_name(part), draft)
     for draft in drafts:
-        _remove(draft)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        storage.remove(draft)
 
 
 def _size(storage: LocalStorage) -> int:

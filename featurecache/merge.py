@@ -151,7 +151,7 @@ class Merged:
                 if keep.any():
                     yield (
                         array.read(rows.start, rows.stop)[keep],
-                        array.read_status(rows.start, rows.stop)[keep],
+                        array.unit_status(unit)[keep],
                     )
 
 
@@ -178,7 +178,7 @@ def _attributes(sources: list[FeatureArray]) -> dict[str, Any]:
 def _read_back(array: FeatureArray, unit: int, values: np.ndarray, status: np.ndarray) -> None:
     rows = array.rows(unit)
     same = np.array_equal(array.read(rows.start, rows.stop), values, equal_nan=True)
-    if not same or not np.array_equal(array.read_status(rows.start, rows.stop), status):
+    if not same or not np.array_equal(array.unit_status(unit), status):
         raise StoreCorruptError(
             f"{array.storage}: unit {unit} of {array.where} was not read back as it was written; "
             "nothing was changed. Check the disk"

@@ -107,6 +107,29 @@ def encode_rows(metadata: Mapping[str, Any], start: int, rows: np.ndarray) -> di
     return {key: chunk.to_bytes() for key, chunk in files.items()}
 
 
+def decode_rows(metadata: Mapping[str, Any], start: int, stop: int, chunk: bytes) -> np.ndarray:
+    """Rows of an array from the one chunk that holds them.
+
+    Parameters
+    ----------
+    metadata : mapping
+        Content of the array's ``zarr.json``.
+    start, stop : int
+        First row, and the one after the last.
+    chunk : bytes
+        What `encode_rows` gave.
+
+    Returns
+    -------
+    ndarray
+    """
+    rows = metadata["chunk_grid"]["configuration"]["chunk_shape"][0]
+    zeros = [0] * (len(metadata["shape"]) - 1)
+    key = ".".join(map(str, ["c", start // rows, *zeros]))
+    files = {_METADATA: json.dumps(metadata).encode(), key: chunk}
+    return np.asarray(open_array(memory_store(files), "")[start:stop])
+
+
 def memory_store(files: Mapping[str, bytes]) -> Store:
     """Files that were read, for zarr.
 

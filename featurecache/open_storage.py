@@ -3,19 +3,33 @@
 from pathlib import Path
 
 from featurecache.local_storage import LocalStorage
+from featurecache.location import parse_location
+from featurecache.object_storage import ObjectStorage
 from featurecache.storage import Storage
 
 
-def open_storage(where: str | Path | Storage) -> Storage:
+def open_storage(where: str | Path | Storage, *, durable: bool = False) -> Storage:
     """The storage of a store.
 
     Parameters
     ----------
     where : str, Path or Storage
-        Folder of the store; a storage is returned as it is.
+        A folder or ``s3://BUCKET/PREFIX``; a storage is returned as it is.
+    durable : bool
+        Of `LocalStorage`; an object store is durable by itself.
 
     Returns
     -------
     Storage
+
+    Raises
+    ------
+    UsageError
+        A URL that is none of a store.
     """
-    return where if isinstance(where, Storage) else LocalStorage(Path(where))
+    if isinstance(where, Storage):
+        return where
+    location = parse_location(where)
+    if isinstance(location, str):
+        return ObjectStorage(location)
+    return LocalStorage(location, durable=durable)

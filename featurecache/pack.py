@@ -94,7 +94,7 @@ def pack(
         report = _write(merged, chosen, draft, opened.key_digest, str(target), progress)
         draft.move(draft.folder, target.folder)
     finally:
-        draft.discard("")
+        draft.remove(draft.folder)
     return report
 
 

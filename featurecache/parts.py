@@ -1,5 +1,7 @@
 """The parts of a store together: which series counts where."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from featurecache import arrays
 from featurecache.storage import Storage
 
 
-def series_tables(store: Storage) -> dict[int, pd.DataFrame]:
+def series_tables(store: Storage, parts: Sequence[int] | None = None) -> dict[int, pd.DataFrame]:
     """The ``series`` table of every part, with a column ``row_current``.
 
     A SeriesInstanceUID counts in the last part that has any stack of it, with all its stacks
@@ -17,6 +19,8 @@ def series_tables(store: Storage) -> dict[int, pd.DataFrame]:
     ----------
     store : Storage
         Where the store lies.
+    parts : sequence of int, optional
+        Numbers of the parts, where they are known.
 
     Returns
     -------
@@ -28,7 +32,7 @@ def series_tables(store: Storage) -> dict[int, pd.DataFrame]:
     StoreCorruptError
         A table is damaged.
     """
-    parts = arrays.list_parts(store)
+    parts = arrays.list_parts(store) if parts is None else parts
     tables = {part: arrays.read_table(store, part, "series") for part in parts}
     newer: set[str] = set()
     for table in reversed(tables.values()):

@@ -151,9 +151,22 @@ def add_part(
     -------
     int or None
         Number of the new part; None when there is nothing new.
+
+    Raises
+    ------
+    StoreMismatchError
+        A rival has begun a part with other series.
     """
-    stacks = new_stacks(store, index, identifiers, left_out)
-    return arrays.create_part(store, part_tables(stacks, identifiers)) if stacks else None
+    while True:
+        part = len(arrays.list_parts(store))
+        stacks = new_stacks(store, index, identifiers, left_out)
+        if not stacks:
+            return None
+        try:
+            return arrays.create_part(store, part_tables(stacks, identifiers), part)
+        except StoreMismatchError:
+            if len(arrays.list_parts(store)) == part:  # else a rival was faster: what is new now?
+                raise
 
 
 def check_recipe(store: Storage, name: str, recipe: Recipe) -> None:
@@ -206,8 +219,10 @@ def existing_attributes(store: Storage, name: str) -> dict[str, Any] | None:
 
 def add_features(
     store: Storage, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int | None
-) -> None:
+) -> bool:
     """Create the feature arrays of every part that lacks them.
+
+    Of rivals that do so at the same time, the first has planned for all.
 
     Parameters
     ----------
@@ -223,6 +238,12 @@ def add_features(
         D.
     unit : int or None
         Rows of a unit; None for `unit_slices`.
+
+    Returns
+    -------
+    bool
+        Whether all that was lacking has been created so; False where a rival came first, whose
+        recipe and plan are to be checked as those of an earlier run.
     """
     attributes = {
         "recipe": recipe.document(),
@@ -235,10 +256,13 @@ def add_features(
         if name in arrays.list_features(store, part):
             continue
         n_slices = len(arrays.read_table(store, part, "slices"))
-        arrays.create_features(
+        there = arrays.create_features(
             store, part, name, n_slices=n_slices, dim=dim, dtype=recipe.dtype,
             unit_slices=unit or unit_slices(n_slices, plan.batch_size), attributes=attributes,
         )  # fmt: skip
+        if Plan.read(there) != plan or differences(there["recipe"], recipe.document()):
+            return False
+    return True
 
 
 def check_requests(plan: Plan, options: ExtractOptions) -> None:

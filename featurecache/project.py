@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featurecache.errors import UsageError
+from featurecache.location import Location, parse_location
 from featurecache.select import Selection
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Project(BaseModel):
         The file they came from; None where there is none.
     source : Path or None
         Folder of DICOM files.
-    store : Path
-        The feature store.
+    store : Path or str
+        The feature store: a folder, or ``s3://BUCKET/PREFIX``.
     labels, slice_labels : Path or None
         Label files.
     labels_format : {"table", "cq500", "rsna"}
@@ -67,7 +68,7 @@ class Project(BaseModel):
 
     path: Path | None = None
     source: Path | None = None
-    store: Path = Path("cache.zarr")
+    store: Location = Path("cache.zarr")
     labels: Path | None = None
     labels_format: Literal["table", "cq500", "rsna"] = "table"
     slice_labels: Path | None = None
@@ -78,12 +79,14 @@ class Project(BaseModel):
     select: tuple[str, ...] = ()
     last_run: str | None = None
 
-    def index_for(self, store: Path) -> Path:
+    def index_for(self, store: Location) -> Path:
         """Find the index: as written, else beside featurecache.toml, else beside the store.
+
+        It is a file: where the store lies in a bucket, that is the working folder.
 
         Parameters
         ----------
-        store : Path
+        store : Path or str
             The store in use.
 
         Returns
@@ -92,12 +95,14 @@ class Project(BaseModel):
         """
         return self.index or self._beside(store) / "featurecache.sqlite"
 
-    def key_for(self, store: Path) -> Path:
+    def key_for(self, store: Location) -> Path:
         """Find the key: as written, else beside featurecache.toml, else beside the store.
+
+        It is a file: where the store lies in a bucket, that is the working folder.
 
         Parameters
         ----------
-        store : Path
+        store : Path or str
             The store in use.
 
         Returns
@@ -117,8 +122,10 @@ class Project(BaseModel):
             return None
         return self.path.parent / self.last_run
 
-    def _beside(self, store: Path) -> Path:
-        return self.path.parent if self.path is not None else store.parent
+    def _beside(self, store: Location) -> Path:
+        if self.path is not None:
+            return self.path.parent
+        return store.parent if isinstance(store, Path) else Path()
 
 
 def load_project(folder: Path = Path()) -> Project:
@@ -239,15 +246,18 @@ def _parse(path: Path, text: str) -> Project:
     _check_names(path, fields)
     for name in _PATH_FIELDS:
         if isinstance(fields.get(name), str):
-            fields[name] = path.parent / _checked_path(path, name, fields[name])
+            place = _checked_path(path, name, fields[name])
+            location = parse_location(place) if name == "store" else Path(place)
+            fields[name] = path.parent / location if isinstance(location, Path) else location
     fields.setdefault("store", path.parent / "cache.zarr")
     _check_rules(path, fields.get("select", []))
     try:
         return Project(path=path, **fields)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {name}: {first['msg']}, got {first['input']!r}") from None
+        raise UsageError(
+            f"{path}: {first['loc'][0]}: {first['msg']}, got {first['input']!r}"
+        ) from None
 
 
 def _check_names(path: Path, fields: dict[str, Any]) -> None:

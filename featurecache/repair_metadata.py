@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from featurecache import arrays
-from featurecache.arrays import part_name
 from featurecache.blueprints import (
     CHUNK_ROWS,
     column_metadata,
@@ -15,6 +13,7 @@ from featurecache.chunks import file_rows
 from featurecache.errors import StoreCorruptError
 from featurecache.metadata import read_metadata
 from featurecache.nodes import memory_store, open_array
+from featurecache.part_numbers import part_name, parts_there
 from featurecache.storage import Storage
 from featurecache.tables import COLUMNS
 
@@ -58,7 +57,7 @@ def metadata_again(storage: Storage, key: str) -> bytes:
 
 def _part_metadata(storage: Storage, part: int) -> bytes:
     counts = {f"n_{table}": _length(storage, part, table) for table in COLUMNS}
-    first = min(arrays.parts_there(storage))
+    first = min(parts_there(storage))
     # A first part that is not number 0 is one that `gc` wrote in place of those before it.
     replaces = {"replaces_parts_below": part} if part == first > 0 else {}
     return group_metadata({**counts, **replaces})
@@ -97,7 +96,7 @@ def _features_metadata(storage: Storage, part: int, name: str) -> bytes:
     status = _sound(storage, f"{part_name(part)}/status/{name}")
     if status is None:
         raise CannotRepairError(f"{part_name(part)}/status/{name}/zarr.json is damaged too")
-    others = (other for other in arrays.parts_there(storage) if other != part)
+    others = (other for other in parts_there(storage) if other != part)
     for like in (_sound(storage, f"{part_name(other)}/features/{name}") for other in others):
         if like is not None:
             return _like(storage, f"{part_name(part)}/features/{name}", like, status)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featurecache.arrays import part_name
 from featurecache.blueprints import part_files
 from featurecache.identifiers import Identifiers
 from featurecache.nodes import memory_store, open_array
+from featurecache.part_numbers import part_name
 from featurecache.repair_metadata import CannotRepairError
 from featurecache.storage import Storage
 from featurecache.tables import COLUMNS, as_text, part_tables, series_source

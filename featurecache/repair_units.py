@@ -102,16 +102,16 @@ class MendedArray(FeatureArray):
     def _left_of(self, unit: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Status and features of a unit, each None where it cannot be read or trusted."""
         rows, known = self.rows(unit), {OK, *map(int, self.attributes["reason_codes"])}
-        status = self._try(self.read_status, rows)
-        values = self._try(self.read, rows)
+        status = self._try(lambda: self.unit_status(unit))
+        values = self._try(lambda: self.read(rows.start, rows.stop))
         if status is not None and not known.issuperset(status.tolist()):
             status = None
         there = self.storage.exists(f"{self.where}/c.{unit}.0")
         return status, values if there else None
 
-    def _try(self, reader: Callable[[int, int], np.ndarray], rows: range) -> np.ndarray | None:
+    def _try(self, reader: Callable[[], np.ndarray]) -> np.ndarray | None:
         try:
-            return reader(rows.start, rows.stop)
+            return reader()
         except StoreCorruptError:
             return None
 

@@ -40,6 +40,11 @@ class RowSource:
             series: series_source(stack, identifiers) for series, stack in self._stacks.items()
         }
 
+    @property
+    def part_count(self) -> int:
+        """Parts that the store had when it was looked at; a rival may add others later."""
+        return len(self._series)
+
     def current(self, part: int) -> np.ndarray:
         """Which rows of a part count in it: bool (N,), False for superseded series."""
         return current_rows(self._series[part])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import create_key
+from featurecache.location import Location
 from featurecache.project import FILE_NAME, load_project, write_project
 from featurecache.select import PRESET_RULES, Selection, add_rules
 
@@ -17,7 +18,7 @@ def initialise(
     labels: Path | None = None,
     labels_format: str | None = None,
     slice_labels: Path | None = None,
-    store: Path | None = None,
+    store: Location | None = None,
     key: Path | None = None,
     keep_ids: bool = False,
     select: Sequence[str] = (),
@@ -37,8 +38,10 @@ def initialise(
         Label files.
     labels_format : {"table", "cq500", "rsna"} or None
         None: by preset, else ``table``.
-    store, key : Path or None
-        None: the defaults.
+    store : Path, str or None
+        A folder or ``s3://BUCKET/PREFIX``; None: ``cache.zarr``.
+    key : Path or None
+        None: the default.
     keep_ids : bool
         Keep identifiers in the store as they are.
     select : sequence of str

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featurecache.errors import StoreError
+
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
@@ -70,6 +72,10 @@ class Storage(ABC):
         """Put bytes under a key unless it is taken; whether that was done."""
 
     @abstractmethod
+    def replace(self, key: str, data: bytes, expected: bytes) -> bool:
+        """Put bytes under a key in place of the expected ones; False where others are there."""
+
+    @abstractmethod
     def publish(self, prefix: str, files: Mapping[str, bytes]) -> bool:
         """Make several keys below a prefix appear, the last one being the sign that all are there.
 
@@ -87,8 +93,8 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def discard(self, prefix: str) -> None:
-        """Delete everything below a prefix; for one writer alone."""
+    def discard_debris(self, prefix: str) -> None:
+        """Delete what a killed run left below a prefix; nothing where rivals may be at work."""
 
     @abstractmethod
     def check_writable(self) -> None:
@@ -104,12 +110,28 @@ class Storage(ABC):
     def remove_debris(self) -> int:
         """Delete what a killed run left half-written; how much that was.
 
-        The caller holds the store's lock.
+        The caller holds the store's lock. Where there is none, nothing is deleted.
         """
 
     @abstractmethod
     def zarr_store(self) -> "Store":
         """The same for zarr, to read from."""
+
+    def trouble(self, error: Exception) -> StoreError | None:
+        """Say in plain words why something could not be read; None where it could, but is damaged.
+
+        Parameters
+        ----------
+        error : Exception
+            Raised by `zarr_store` while it was read.
+
+        Returns
+        -------
+        StoreError or None
+        """
+        if isinstance(error, OSError) and error.errno is not None:
+            return StoreError(f"{self} cannot be read: {error.strerror}")
+        return None
 
 
 def walk(storage: Storage, prefix: str = "") -> Iterator[str]:

@@ -10,13 +10,14 @@ import pandas as pd
 
 from featurecache import arrays
 from featurecache.arrays import OK, UNWRITTEN
-from featurecache.errors import StoreCorruptError, StoreMismatchError, UsageError
+from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
 from featurecache.feature_array import FeatureArray
 from featurecache.feature_parts import (
     PartWithout,
     committed_status,
     complete_arrays,
     unfinished_arrays,
+    whole_status,
 )
 from featurecache.open_storage import open_storage
 from featurecache.parts import current_rows, series_tables
@@ -101,7 +102,7 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
     @cached_property
     def series_parts(self) -> list[pd.DataFrame]:
         """The ``series`` table of every part, see `series_tables`."""
-        return list(series_tables(self.storage).values())
+        return list(series_tables(self.storage, self._parts).values())
 
     def __getitem__(self, name: str) -> "FeatureSet":
         return FeatureSet(self, self._check(name))
@@ -173,9 +174,14 @@ class FeatureSet(Mapping[str, np.ndarray]):
 
     def __init__(self, store: FeatureStore, name: str, *, unfinished: bool = False) -> None:
         self.name = name
-        self._store, self._unfinished = store, unfinished
+        self._store = store
         gather = unfinished_arrays if unfinished else complete_arrays
         self._arrays = list(gather(store.storage, store.parts, name))
+        self._status = [
+            whole_status(array) if isinstance(array, FeatureArray) and not unfinished
+            else committed_status(array)
+            for array in self._arrays
+        ]  # fmt: skip
         there = [array for array in self._arrays if isinstance(array, FeatureArray)]
         first = there[0].attributes
         self.recipe: dict[str, Any] = first["recipe"]
@@ -243,29 +249,20 @@ class FeatureSet(Mapping[str, np.ndarray]):
         """
         blocks = []
         for number, array in enumerate(self._arrays):
-            keep = self._current_rows[number] & self._ok[number]
-            if isinstance(array, FeatureArray) and (keep.any() or len(self._arrays) == 1):
-                blocks.append(self._whole(array, array.read(), keep))
-        empty = np.empty((0, self.dim), self.dtype)
-        return blocks[0] if len(blocks) == 1 else np.concatenate([empty, *blocks])
+            if isinstance(array, FeatureArray):
+                keep = self._current_rows[number] & self._ok[number]
+                values = _read(array, self._status[number])
+                blocks.append(values if keep.all() else values[keep])
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def __getitem__(self, series: str) -> np.ndarray:
         if series not in self._places:
             raise KeyError(series)
         number, first, n_slices = self._places[series]
-        array, rows = self._arrays[number], slice(first, first + n_slices)
+        rows, array = slice(first, first + n_slices), self._arrays[number]
         if isinstance(array, PartWithout):
             raise KeyError(series)
-        return self._whole(array, array.read(rows.start, rows.stop), self._ok[number][rows])
-
-    def _whole(self, array: FeatureArray, values: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        """Rows to return: a chunk that went away since the store was opened reads as NaN."""
-        rows = values if keep.all() else values[keep]
-        if np.isnan(rows[:, 0]).any():
-            raise StoreCorruptError(
-                f"{self._store.storage}: {array.where} changed while it was read: open it again"
-            )
-        return rows
+        return _read(array, self._status[number][rows], first)[self._ok[number][rows]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -278,17 +275,6 @@ class FeatureSet(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         return f"<FeatureSet {self.name}: {len(self)} series, D = {self.dim}, {self.dtype}>"
-
-    @cached_property
-    def _status(self) -> list[np.ndarray]:
-        statuses = [committed_status(array) for array in self._arrays]
-        for array, status in zip(self._arrays, statuses, strict=True):
-            if not self._unfinished and (status == UNWRITTEN).any():
-                raise StoreCorruptError(
-                    f"{self._store.storage}: part {array.part} changed while it was read: open it "
-                    "again"
-                )
-        return statuses
 
     @cached_property
     def _ok(self) -> list[np.ndarray]:
@@ -329,6 +315,23 @@ class FeatureSet(Mapping[str, np.ndarray]):
                 table["reason"] = [_reason(array, code) for code in self._status[number].tolist()]
             tables.append(table[self._current_rows[number] & (self._ok[number] == ok)])
         return pd.concat(tables, ignore_index=True)
+
+
+def _read(array: FeatureArray, status: np.ndarray, start: int = 0) -> np.ndarray:
+    """Rows from `start` on, as many as have a status, compared with it."""
+    values = array.read(start, start + len(status))
+    written = status != UNWRITTEN  # all, unless the feature set is unfinished
+    shown = values if written.all() else np.where(written[:, None], values, np.nan)
+    try:
+        array.check_gaps(shown, status, start)
+    except StoreCorruptError:
+        if array.storage.exists(f"{array.where}/zarr.json"):
+            raise
+        raise StoreError(
+            f"{array.storage}: {array.where} is gone since the store was opened (`featurecache gc` "
+            "replaces parts): open it again"
+        ) from None
+    return values
 
 
 def _reason(array: FeatureArray | PartWithout, code: int) -> str:
@@ -376,23 +379,26 @@ def describe(where: str | Path | Storage) -> dict[str, Any]:
 def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
     parts = [part for part in store.parts if name in arrays.list_features(store.storage, part)]
     opened = [FeatureArray(store.storage, part, name) for part in parts]
-    units, done = sum(a.n_units for a in opened), sum(len(a.units_done()) for a in opened)
-    complete = done == units and len(parts) == store.part_count
+    done = [array.units_done() for array in opened]
+    status = [array.read_status() for array in opened]
+    interrupted = any(
+        array.interrupted_rows(codes, units).any()
+        for array, codes, units in zip(opened, status, done, strict=True)
+    )
+    units, units_done = sum(a.n_units for a in opened), sum(len(numbers) for numbers in done)
+    tables = dict(zip(store.parts, store.series_parts, strict=True))
     first = opened[0]
     return {
         "shape": [sum(a.shape[0] for a in opened), first.shape[1]],
         "dtype": str(first.dtype),
-        "complete": complete,
+        "complete": units_done == units and len(parts) == store.part_count and not interrupted,
         "units": units,
-        "units_done": done,
-        "failed_rows": sum(_failed_rows(store, part, name) for part in parts),
+        "units_done": units_done,
+        "failed_rows": sum(
+            int(((codes > OK) & current_rows(tables[part])).sum())
+            for part, codes in zip(parts, status, strict=True)
+        ),
         "fingerprint": first.attributes["fingerprint"],
         "recipe": first.attributes["recipe"],
         "precision": first.attributes["plan"].get("precision"),
     }
-
-
-def _failed_rows(store: FeatureStore, part: int, name: str) -> int:
-    table = store.series_parts[store.parts.index(part)]
-    status = FeatureArray(store.storage, part, name).read_status()
-    return int(((status > OK) & current_rows(table)).sum())

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from featurecache import arrays
-from featurecache.arrays import part_name
 from featurecache.blueprints import GROUPS
 from featurecache.chunks import file_rows
 from featurecache.errors import StoreCorruptError, StoreError
@@ -18,6 +17,7 @@ from featurecache.identifiers import is_digest
 from featurecache.metadata import checked_metadata
 from featurecache.nodes import memory_store, open_array
 from featurecache.open_storage import open_storage
+from featurecache.part_numbers import lost_parts, part_name, parts_there, replaced_parts
 from featurecache.storage import Storage, walk
 from featurecache.table_checks import table_findings
 from featurecache.tables import COLUMNS, as_text
@@ -63,7 +63,7 @@ class _Verification:
     def run(self) -> VerifyReport:
         """All checks, from the root to the last chunk."""
         self._root()
-        parts = arrays.parts_there(self._storage)
+        parts = parts_there(self._storage)
         self._numbers(parts)
         self._keys = set(walk(self._storage))
         self._there = sum("/features/" in key and "/c." in key for key in self._keys)
@@ -94,7 +94,7 @@ class _Verification:
 
     def _damaged_root(self) -> bool:
         """Whether there are parts, and a root that cannot be read."""
-        if not arrays.parts_there(self._storage):
+        if not parts_there(self._storage):
             return False
         try:
             checked_metadata(self._storage.read("zarr.json"), "zarr.json")
@@ -104,8 +104,8 @@ class _Verification:
 
     def _numbers(self, parts: list[int]) -> None:
         try:
-            lost = arrays.lost_parts(self._storage, parts)
-            replaced = arrays.replaced_parts(self._storage, parts)
+            lost = lost_parts(self._storage, parts)
+            replaced = replaced_parts(self._storage, parts)
         except StoreCorruptError:
             return  # reported with the metadata of that part
         for part in lost:

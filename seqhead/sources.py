@@ -6,6 +6,7 @@ from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import Identifiers
+from featurecache.location import Location
 from featurecache.store import FeatureSet, FeatureStore
 from seqhead.cohort import (
     Cohort,
@@ -29,8 +30,8 @@ class Sources:
 
     Parameters
     ----------
-    store : Path
-        Feature store.
+    store : Path or str
+        Feature store: a folder, or ``s3://BUCKET/PREFIX``.
     labels : Path
         Label file.
     labels_format : str
@@ -41,7 +42,7 @@ class Sources:
         Key of the store's ids; not needed where the store keeps them.
     """
 
-    store: Path
+    store: Location
     labels: Path
     labels_format: str = "table"
     slice_labels: Path | None = None
@@ -64,7 +65,7 @@ class Sources:
             return Path(os.path.relpath(path, project)).as_posix()
 
         return SourcesConfig(
-            store=relative(self.store),
+            store=relative(self.store) if isinstance(self.store, Path) else self.store,
             labels=relative(self.labels),
             labels_format=self.labels_format,
             slice_labels=relative(self.slice_labels) if self.slice_labels else None,

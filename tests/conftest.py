@@ -1,7 +1,13 @@
 """Fixtures that several packages' tests share."""
 
 import hashlib
+import http.client
+import itertools
 import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +40,58 @@ def squeezenet_weights() -> Path:
     if not path.is_file():
         pytest.skip("real weights are not here: ../shared/weights is missing")
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Address of an S3 server on this machine (moto), which honours conditional writes."""
+    pytest.importorskip("obstore")
+    pytest.importorskip("moto")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            assert server.poll() is None, "moto did not start"
+            time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    server.kill()
+    server.wait()
+
+
+_bucket_numbers = itertools.count()
+
+
+@pytest.fixture
+def s3_environment(s3_server, monkeypatch):
+    """The variables that point at the server; the secret among them."""
+    secret = "a-secret-that-is-written-nowhere"
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id-of-the-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    return secret
+
+
+@pytest.fixture
+def bucket(s3_server, s3_environment):
+    """URL of an empty bucket."""
+    name = f"bucket-{next(_bucket_numbers)}"
+    connection = http.client.HTTPConnection(s3_server.removeprefix("http://"))
+    connection.request("PUT", f"/{name}")
+    assert connection.getresponse().status == 200
+    connection.close()
+    return f"s3://{name}"
 
 
 @pytest.fixture

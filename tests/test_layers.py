@@ -14,7 +14,12 @@ PACKAGES = ("featurecache", "seqhead", "cli")
 # Who may import what; a name ending in a dot stands for a whole package.
 DOORS = {
     "click": ("cli.",),
-    "zarr": ("featurecache.nodes", "featurecache.local_storage"),
+    "zarr": (
+        "featurecache.nodes",
+        "featurecache.local_storage",
+        "featurecache.object_storage",
+    ),
+    "obstore": ("featurecache.object_storage",),
     "pydicom": (
         "featurecache.values",
         "featurecache.header",

@@ -1,6 +1,8 @@
 """Small CT files written with pydicom, and a scan of a folder of them."""
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -201,3 +203,13 @@ def transcode():
         return out
 
     return run
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The module beside this file: storages that stop at the n-th write."""
+    spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["faults"] = module
+    spec.loader.exec_module(module)
+    return module

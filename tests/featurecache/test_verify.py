@@ -1,6 +1,7 @@
 """Every byte of a store is looked at: whatever is changed, verify and readers say so."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from featurecache import arrays
 from featurecache.errors import StoreError
 from featurecache.feature_array import FeatureArray
-from featurecache.metadata import sealed
+from featurecache.metadata import read_metadata, sealed
+from featurecache.nodes import encode_rows
 from featurecache.open_storage import open_storage
 from featurecache.store import FeatureStore
 from featurecache.verify import verify
@@ -252,14 +254,15 @@ def test_ids_of_a_store_with_a_key_must_be_hashes(store):
 
 def rewrite_unit(store, values, status):
     """A unit whose chunks are intact, but do not fit each other."""
-    array = FeatureArray(open_storage(store), 0, "one", writable=True)
-    array._write(array.where, array.rows(0), values)
-    array._write(array._status_where, array.rows(0), status)
+    storage = open_storage(store)
+    for where, rows in (("part-0000/features/one", values), ("part-0000/status/one", status)):
+        for key, chunk in encode_rows(read_metadata(storage, where), 0, rows).items():
+            storage.write(f"{where}/{key}", chunk)
 
 
 def test_rows_are_nan_exactly_where_they_failed(store):
     array = FeatureArray(open_storage(store), 0, "one")
-    values, status = array.read(0, 64), array.read_status(0, 64)
+    values, status = array.read(0, 64), array.unit_status(0)
     for row, value, words in [
         (5, np.nan, "1 rows that are ok have NaN or infinity"),
         (5, np.inf, "1 rows that are ok have NaN or infinity"),
@@ -270,7 +273,7 @@ def test_rows_are_nan_exactly_where_they_failed(store):
         rewrite_unit(store, wrong, status)
         (fault,) = verify(store).faults
         assert words in fault.what
-    for code, words in [(0, "1 rows of a committed unit have no status"), (77, "codes [77]")]:
+    for code, words in [(0, "1 failed rows were being tried again"), (77, "codes [77]")]:
         wrong = status.copy()
         wrong[3] = code
         rewrite_unit(store, values, wrong)
@@ -296,13 +299,14 @@ def test_a_store_of_a_newer_version_is_an_error(store):
 def test_chunks_that_go_away_under_a_reader_are_an_error_never_missing_rows(store):
     features = FeatureStore.open(store)["one"]
     (store / "part-0001").rename(store.parent / "away")
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="part-0001.zarr.json is missing"):
         features.to_numpy()
     (store.parent / "away").rename(store / "part-0001")
-    features = FeatureStore.open(store)["one"]
-    assert len(features.slices)
+    assert len(features.slices) == len(features.to_numpy())
     (store / "part-0001/features/one/c.0.0").unlink()
-    with pytest.raises(StoreError, match="changed while it was read"):
-        features.to_numpy()
-    with pytest.raises(StoreError, match="changed while it was read"):
+    for read in (features.to_numpy, lambda: features["c"]):
+        with pytest.raises(StoreError, match="calls row . ok, but it has no features"):
+            read()
+    shutil.rmtree(store / "part-0001")
+    with pytest.raises(StoreError, match="open it again"):
         features["c"]
