@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check bench docs clean
+.PHONY: help setup demo test test-slow test-s3 check bench docs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -34,6 +34,9 @@ test: setup  ## the normal test suite: no network, no GPU
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+test-s3: setup  ## stores in a bucket, against an imitation of S3 on this machine
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) -m s3
 
 check: setup  ## lint, format, types
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from featurecache.backbones import load_backbone
 from featurecache.embed import Embedder
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
-from featurecache.options import ExtractOptions
+from featurecache.options import FeatureOptions, RunOptions
 from featurecache.phantom import write_phantom
 from featurecache.plan import existing_attributes
 from featurecache.recipe import Recipe
@@ -47,9 +47,9 @@ def bare(backbone: str, store: Path, name: str, n_slices: int) -> float:
     return embedder.bare_slices_per_s(repeats=max(2, n_slices // plan["batch_size"] // 2))
 
 
-def ours(index: Path, store: Path, options: ExtractOptions) -> float:
+def ours(index: Path, store: Path, options: FeatureOptions) -> float:
     """(b) Slices per second from DICOM files to committed features."""
-    report = extract(index, store, options, KEEP)
+    report = extract(index, store, [options], RunOptions(), KEEP)
     return report.timing.slices / report.timing.wall_s
 
 
@@ -87,7 +87,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, list[float
     write_phantom(tree, arguments.patients, seed=0, series="thick")
     index = folder / "index.sqlite"
     account = scan(tree / "dicom", index)
-    options = ExtractOptions(arguments.backbone, weights="random:0", compile=arguments.compile)
+    options = FeatureOptions(arguments.backbone, weights="random:0", compile=arguments.compile)
     speeds: dict[str, list[float]] = {"bare": [], "ours": [], "plain script": []}
     for repeat in range(arguments.repeats):
         store = folder / f"store-{repeat}.zarr"

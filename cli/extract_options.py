@@ -1,4 +1,4 @@
-"""The options of `featurecache extract`: one for each field of `ExtractOptions`."""
+"""The options of `featurecache extract`: the fields of `FeatureOptions` and `RunOptions`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,15 +13,21 @@ _NETWORK = (
     click.option(
         "--backbone",
         required=True,
-        help="A torchvision classifier (vgg16, resnet50, squeezenet1_1, ...) or timm:NAME.",
+        help="A torchvision classifier (vgg16, resnet50, squeezenet1_1, ...), timm:NAME or a "
+        "registered name. Several, separated by commas, share the decoding.",
     ),
     click.option(
         "--weights",
         default="imagenet",
         show_default=True,
-        help="imagenet, imagenet:NAME, random:SEED, or a .safetensors or .pth file.",
+        help="imagenet, imagenet:NAME, random:SEED, or a .safetensors or .pth file; one for all "
+        "backbones, or one for each.",
     ),
-    click.option("--name", show_default="the backbone", help="Name of the feature set."),
+    click.option(
+        "--name",
+        show_default="the backbone",
+        help="Name of the feature set; one for each backbone.",
+    ),
     click.option("--layer", show_default="the last before the classifier", help="Layer to take."),
     click.option(
         "--pool",
@@ -104,12 +110,16 @@ _NUMBERS = (
 
 _MACHINE = (
     click.option(
-        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda (every GPU), cuda:N or mps; several, separated by commas, get a "
+        "process each.",
     ),
     click.option(
         "--batch-size",
         type=click.IntRange(min=1),
-        show_default="16 on CPU, 128 on a GPU",
+        show_default="16 on CPU; on CUDA what is fastest within memory",
         help="Slices per batch.",
     ),
     click.option(
@@ -117,7 +127,8 @@ _MACHINE = (
         type=click.Choice(["auto", "on", "off"]),
         default="auto",
         show_default=True,
-        help="Compile the network (needs a C++ compiler); auto does for many slices.",
+        help="Compile the network (needs a C++ compiler); auto tries it from 2,000 slices on, "
+        "and keeps it where it saves time.",
     ),
 )
 
@@ -127,6 +138,11 @@ _WORK = (
         type=click.IntRange(min=1),
         show_default="1,024, fewer for small archives",
         help="Slices per unit of work, rounded up to a multiple of the batch.",
+    ),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Compute only this share of the units, I from 1 to N; shards run side by side.",
     ),
     click.option("--plan-only", is_flag=True, help="Make the plan of the work and stop."),
     click.option(
@@ -138,10 +154,20 @@ _WORK = (
         is_flag=True,
         help="Take series that left the index for lost, instead of waiting for them.",
     ),
+    click.option(
+        "--durable",
+        is_flag=True,
+        help="Count a unit as written only when the disk has it: slower, survives a power cut.",
+    ),
 )
 
 _SCAN = (
-    click.option("--assume-hu", is_flag=True, help="Take values without a rescale as HU already."),
+    click.option(
+        "--assume-hu",
+        is_flag=True,
+        help="Take values as HU already: without a rescale, or in NIfTI files that do not look "
+        "like HU.",
+    ),
     click.option(
         "--min-slices",
         type=click.IntRange(min=1),
@@ -153,7 +179,7 @@ _SCAN = (
 
 
 def extract_options(function: F) -> F:
-    """Add the options that become `featurecache.extract.ExtractOptions`, but `--workers`."""
+    """Add the options that become feature sets and `RunOptions`, but `--workers`."""
     return _apply(function, _NETWORK + _IMAGE + _ZOOM + _NUMBERS + _MACHINE + _WORK)
 
 

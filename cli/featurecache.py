@@ -16,6 +16,7 @@ from cli.options import (
     json_option,
     keep_ids_option,
     key_option,
+    nifti_ids_option,
     project_default,
     select_option,
     source_argument,
@@ -72,6 +73,11 @@ def main() -> None:
 @click.option("--labels-format", type=click.Choice(LABELS_FORMATS), help="How they are written.")
 @click.option("--slice-labels", type=click.Path(path_type=Path), help="CSV of labels per slice.")
 @click.option(
+    "--nifti-ids",
+    type=click.Path(path_type=Path),
+    help="CSV that says whose scan each NIfTI file is (path, PatientID, ...).",
+)
+@click.option(
     "--store",
     type=StoreType(),
     metavar="PATH",
@@ -109,6 +115,7 @@ def init(source: Path, force: bool, **options: Any) -> None:
     help="Say what became of one file or series folder, and why. Reads the index only.",
 )
 @scan_options
+@nifti_ids_option
 @select_option
 @workers_option
 @json_option
@@ -132,7 +139,7 @@ def scan(
 
     index_path, selection = tasks.index_path(index, None), tasks.selection(select)
     if explain is not None:
-        echo(tasks.explain(index_path, explain, selection))
+        echo(tasks.explain(index_path, explain, selection, as_json))
         return
     account = tasks.scan(source, index_path, **options)
     account.check()
@@ -152,6 +159,7 @@ def scan(
 @keep_ids_option
 @key_option
 @scan_options
+@nifti_ids_option
 @select_option
 @workers_option
 @json_option
@@ -165,6 +173,7 @@ def extract(
     keep_ids: bool,
     assume_hu: bool,
     min_slices: int,
+    nifti_ids: Path | None,
     select: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -178,14 +187,11 @@ def extract(
     """
     from cli import tasks
 
-    selection = tasks.selection(select)
-    tasks.preflight(store, options)
-    index_path = tasks.index_path(index, store)
-    tasks.scan(
-        source, index_path, assume_hu=assume_hu, min_slices=min_slices, workers=options["workers"]
-    )
-    ids = tasks.identifiers(key, store, keep_ids)
-    report = tasks.extract(index_path, store, ids, options, selection)
+    report = tasks.extract(
+        source, tasks.index_path(index, store), store,
+        lambda: tasks.identifiers(key, store, keep_ids), options, tasks.selection(select),
+        assume_hu=assume_hu, min_slices=min_slices, nifti_ids=nifti_ids,
+    )  # fmt: skip
     if as_json:
         echo_json(report.document())
     else:
@@ -204,11 +210,14 @@ def extract(
 def info(
     store: Location, series: bool, index: Path | None, key: Path | None, as_json: bool
 ) -> None:
-    """Describe a store: its feature sets, recipes, what is missing or failed."""
+    """Describe a store: its feature sets, recipes, what is missing or failed.
+
+    With --series also what the index has, which `show` takes; that needs a scan, and no store yet.
+    """
     from cli import tasks
     from cli.text import info_text
 
-    document = tasks.describe(store)
+    document = tasks.describe(store, needed=not series)
     if series:
         document["series_list"] = tasks.series_list(store, tasks.index_path(index, store), key)
     if as_json:

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "labels": "FEATURECACHE_LABELS",
     "labels_format": "FEATURECACHE_LABELS_FORMAT",
     "slice_labels": "FEATURECACHE_SLICE_LABELS",
+    "nifti_ids": "FEATURECACHE_NIFTI_IDS",
     "select": "FEATURECACHE_SELECT",
 }
 
@@ -36,6 +37,7 @@ _DEFAULT_TEXT = {
     "key": "featurecache.toml, else featurecache.key beside it or the store",
     "keep_ids": "featurecache.toml, else hashed",
     "labels_format": "featurecache.toml, else table",
+    "nifti_ids": "featurecache.toml, else from the paths",
     "select": "featurecache.toml, else all",
 }
 
@@ -172,6 +174,16 @@ def keep_ids_option(function: F) -> F:
     )(function)
 
 
+def nifti_ids_option(function: F) -> F:
+    """Add ``--nifti-ids``, the table of identifiers of NIfTI files (Path or None)."""
+    return click.option(
+        "--nifti-ids",
+        type=_path(),
+        help="CSV that says whose scan each NIfTI file is (path, PatientID, ...).",
+        **_shared("nifti_ids"),
+    )(function)
+
+
 def labels_options(function: F) -> F:
     """Add ``--labels``, ``--labels-format`` and ``--slice-labels`` (Path or None, str, Path)."""
     for decorate in (
@@ -197,7 +209,10 @@ class RuleType(click.ParamType):
     """A rule of `featurecache.select`; several in an environment variable are parted by ``;``."""
 
     name = "rule"
-    envvar_list_splitter = ";"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Split at ``;``; what is empty, as after the last one, is no rule."""
+        return [rule for rule in rv.split(";") if rule.strip()]
 
 
 _SELECT: dict[str, Any] = {"multiple": True, "metavar": "RULE", "type": RuleType()}

@@ -1,6 +1,7 @@
 """Steps that command bodies are made of: each resolves paths and calls one library function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from featurecache.faults import VerifyReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
+    from featurecache.options import FeatureOptions, RunOptions
     from featurecache.select import Selection
 
 
@@ -58,6 +60,29 @@ def scan(source: Path | None, index: Path, **options: Any) -> "Account":
     """
     from featurecache.scan import scan as scan_files
 
+    source = check_source(source)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar("scan") as progress:
+        return scan_files(source, index, progress=progress, **options)
+
+
+def check_source(source: Path | None) -> Path:
+    """Refuse what cannot be scanned.
+
+    Parameters
+    ----------
+    source : Path or None
+        What the command was told.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        It is None or not a folder.
+    """
     if source is None:
         raise UsageError(
             "SOURCE is missing: name a folder of DICOM files, "
@@ -66,9 +91,7 @@ def scan(source: Path | None, index: Path, **options: Any) -> "Account":
     if not source.is_dir():
         came = "is a file" if source.exists() else "does not exist"
         raise UsageError(f"SOURCE {source} {came}: expected a folder of DICOM files")
-    index.parent.mkdir(parents=True, exist_ok=True)
-    with progress_bar("scan") as progress:
-        return scan_files(source, index, progress=progress, **options)
+    return source
 
 
 def selection(rules: tuple[str, ...]) -> "Selection":
@@ -126,7 +149,7 @@ def print_scan(index: Path, selection: "Selection", as_json: bool) -> None:
     chosen.check()
 
 
-def explain(index: Path, path: Path, selection: "Selection") -> str:
+def explain(index: Path, path: Path, selection: "Selection", as_json: bool) -> str:
     """Say what became of one file or series folder.
 
     Parameters
@@ -137,6 +160,8 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
         The file or folder.
     selection : Selection
         Which series are used.
+    as_json : bool
+        Refused: an explanation is text.
 
     Returns
     -------
@@ -145,9 +170,12 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
     Raises
     ------
     UsageError
-        There is no index yet.
+        There is no index yet, or JSON was asked for.
     """
     from featurecache.scan import explain as explain_path
+
+    if as_json:
+        raise UsageError("--explain prints text: leave out --json")
 
     if not index.exists():
         raise UsageError(f"there is no index {index}: run `featurecache scan` first")
@@ -176,10 +204,9 @@ def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
         The store keeps identifiers, and this run was not told to.
     """
     from featurecache.identifiers import Identifiers, create_key
-    from featurecache.open_storage import open_storage
 
     path = key or load_project().key_for(store)
-    if open_storage(store).exists("zarr.json"):
+    if _is_there(store):
         if not keep and _keeps_ids(store):
             raise StoreMismatchError(
                 f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
@@ -191,62 +218,79 @@ def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
     return Identifiers.load(path, keep=keep)
 
 
-def _keeps_ids(store: Location) -> bool:
+def _is_there(store: Location) -> bool:
     from featurecache.open_storage import open_storage
+
+    return open_storage(store).exists("zarr.json")
+
+
+def _keeps_ids(store: Location) -> bool:
     from featurecache.store import FeatureStore
 
-    return open_storage(store).exists("zarr.json") and FeatureStore.open(store).keep_ids
-
-
-def preflight(store: Location, options: dict[str, Any]) -> None:
-    """Find what is wrong with an extraction before any file is read.
-
-    Parameters
-    ----------
-    store : Path or str
-        Where the features go.
-    options : dict
-        Fields of `featurecache.extract.ExtractOptions`.
-    """
-    wait_without_spinning()
-    from featurecache.extract import ExtractOptions, preflight
-
-    preflight(store, ExtractOptions(**options))
+    return _is_there(store) and FeatureStore.open(store).keep_ids
 
 
 def extract(
+    source: Path | None,
     index: Path,
     store: Location,
-    ids: "Identifiers",
+    ids: "Callable[[], Identifiers]",
     options: dict[str, Any],
     selection: "Selection",
+    **scan_options: Any,
 ) -> "ExtractReport":
-    """Extract with a progress bar.
+    """Scan what changed, then extract, with progress bars.
 
     Parameters
     ----------
+    source : Path or None
+        Folder of DICOM files.
     index : Path
-        The index of a scan.
+        The index of a scan; brought up to date.
     store : Path or str
         Where the features go.
-    ids : Identifiers
-        The ids of the store.
+    ids : callable
+        Gives the ids of the store; called when nothing is wrong with the options.
     options : dict
-        Fields of `featurecache.extract.ExtractOptions`.
+        Of `featurecache.options.feature_sets`, and the fields of `RunOptions`.
     selection : Selection
         Which series are used.
+    **scan_options
+        Of `featurecache.scan.scan`.
 
     Returns
     -------
     ExtractReport
-    """
-    from featurecache.extract import ExtractOptions
-    from featurecache.extract import extract as extract_features
 
+    Raises
+    ------
+    UsageError
+        `source` is None or not a folder.
+    """
+    check_source(source)
+    wait_without_spinning()
+    from featurecache.extract import extract as extract_features
+    from featurecache.extract import preflight
+
+    features, run = _split(options)
+    preflight(store, features, run)
     with progress_bar("extract", unit="slices") as progress:
         return extract_features(
-            index, store, ExtractOptions(**options), ids, selection=selection, progress=progress
-        )
+            index, store, features, run, ids(), selection=selection, progress=progress,
+            refresh=lambda: scan(source, index, workers=run.workers, **scan_options),
+            waiting=lambda holder: echo_note(f"waiting for {holder}, who makes the plan"),
+        )  # fmt: skip
+
+
+def _split(options: dict[str, Any]) -> "tuple[Sequence[FeatureOptions], RunOptions]":
+    """Options of the command -> feature sets, and how to run."""
+    from featurecache.options import RunOptions, Shard, feature_sets
+
+    names = {field.name for field in fields(RunOptions)}
+    run = {name: value for name, value in options.items() if name in names}
+    run["shard"] = None if run["shard"] is None else Shard.parse(run["shard"])
+    sets = {name: value for name, value in options.items() if name not in names}
+    return feature_sets(**sets), RunOptions(**run)
 
 
 def print_extract(report: "ExtractReport") -> None:
@@ -264,30 +308,43 @@ def print_extract(report: "ExtractReport") -> None:
     echo(report.text())
 
 
-def describe(store: Location) -> dict[str, Any]:
+def describe(store: Location, *, needed: bool = True) -> dict[str, Any]:
     """Give the document of ``info --json``.
 
     Parameters
     ----------
     store : Path or str
         The feature store.
+    needed : bool
+        False: a store that is not there yet is an empty one.
 
     Returns
     -------
     dict
+
+    Raises
+    ------
+    StoreError
+        The store is not there or cannot be read.
     """
     from featurecache.store import describe as describe_store
 
+    if not needed and not _is_there(store):
+        counts = {"parts": 0, "series": 0, "slices": 0}
+        return {"schema_version": 1, **counts, "identifiers": None, "features": {}}
     return describe_store(store)
 
 
 def series_list(store: Location, index: Path, key: Path | None) -> list[dict[str, Any]]:
     """List series with their store id, SeriesInstanceUID and folder side by side.
 
+    Those that can be used come first, as the index has them, then those of the store that the
+    index does not have, or not any more.
+
     Parameters
     ----------
     store : Path or str
-        The feature store.
+        The feature store; it need not be there yet.
     index : Path
         The index of the scan it was made from.
     key : Path or None
@@ -296,36 +353,72 @@ def series_list(store: Location, index: Path, key: Path | None) -> list[dict[str
     Returns
     -------
     list of dict
-        ``series``, ``series_instance_uid``, ``folder``, ``n_slices``, ``in_store``.
+        ``series``, ``series_instance_uid``, ``folder``, ``n_slices``, ``in_store``; the second and
+        third are None for a series that is not in the index, and the first is None where there
+        is neither a store nor a key yet.
 
     Raises
     ------
     UsageError
-        There is no index, or no key.
+        There is no index, or no key for the ids of the store.
     """
-    from featurecache.identifiers import Identifiers
     from featurecache.index import Index
-    from featurecache.store import FeatureStore
 
-    opened = FeatureStore.open(store)
-    stored = {str(name) for table in opened.series_parts for name in table["series"]}
     if not index.exists():
         raise UsageError(
             f"there is no index {index}: --series needs that of the scan; name it with --index"
         )
-    ids = Identifiers.load(key or load_project().key_for(store), keep=opened.keep_ids)
-    ids.check(opened.key_digest)
+    stored, ids = _stored_series(store), _listed_ids(store, key)
     with Index.open(index, readonly=True) as scanned:
-        return [
+        listed = [
             {
-                "series": ids.series(stack.key),
+                "series": None if ids is None else ids.series(stack.key),
                 "series_instance_uid": stack.series_uid,
                 "folder": str(PurePosixPath(stack.slices[0].path).parent),
                 "n_slices": len(stack.slices),
-                "in_store": ids.series(stack.key) in stored,
+                "in_store": ids is not None and ids.series(stack.key) in stored,
             }
             for stack in scanned.stacks()
         ]
+    known = {one["series"] for one in listed}
+    gone: dict[str, Any] = {"series_instance_uid": None, "folder": None, "in_store": True}
+    return listed + [
+        {"series": name, **gone, "n_slices": count}
+        for name, count in sorted(stored.items())
+        if name not in known
+    ]
+
+
+def _stored_series(store: Location) -> dict[str, int]:
+    """Ids of the series that count in a store, with their slices."""
+    from featurecache.store import FeatureStore
+
+    if not _is_there(store):
+        return {}
+    tables = FeatureStore.open(store).series_parts
+    current = [table[table["row_current"]] for table in tables]
+    return {
+        str(name): int(count)
+        for table in current
+        for name, count in zip(table["series"], table["n_slices"], strict=True)
+    }
+
+
+def _listed_ids(store: Location, key: Path | None) -> "Identifiers | None":
+    """The ids of a store, or those that a store will have; None where that is still open."""
+    from featurecache.identifiers import Identifiers
+    from featurecache.store import FeatureStore
+
+    project = load_project()
+    path = key or project.key_for(store)
+    if not _is_there(store):
+        if not project.keep_ids and key is None and not path.exists():
+            return None
+        return Identifiers.load(path, keep=project.keep_ids)
+    opened = FeatureStore.open(store)
+    ids = Identifiers.load(path, keep=opened.keep_ids)
+    ids.check(opened.key_digest)
+    return ids
 
 
 def verify(store: Path, progress: Callable[[int, int], None]) -> "VerifyReport":

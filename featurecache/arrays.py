@@ -10,7 +10,7 @@ rules make it safe to kill at any moment:
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
     storage : Storage
         Where the store lies.
     tables : PartTables
-        The rows.
+        The rows, which are taken block by block.
     part : int, optional
         Its number: how many parts there were when the rows were chosen, since a rival may have
         added one. By default the next.
@@ -122,6 +122,8 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
 
     Raises
     ------
+    StoreError
+        Fewer or more rows came than were announced; nothing is left of the part.
     StoreMismatchError
         Another run has written this part, or begun it, with other series.
     """
@@ -135,7 +137,26 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
     return part
 
 
-def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
+def count_slices(storage: Storage, part: int) -> int:
+    """Rows N of a part's flat arrays.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    part : int
+        Number of the part.
+
+    Returns
+    -------
+    int
+    """
+    return int(read_metadata(storage, part_name(part))["attributes"]["n_slices"])
+
+
+def read_table(
+    storage: Storage, part: int, table: str, columns: Collection[str] | None = None
+) -> pd.DataFrame:
     """The ``series`` or ``slices`` table of a part.
 
     Parameters
@@ -146,28 +167,25 @@ def read_table(storage: Storage, part: int, table: str) -> pd.DataFrame:
         Number of the part.
     table : {"series", "slices"}
         Which one.
+    columns : collection of str, optional
+        Read these only.
 
     Returns
     -------
     DataFrame
-        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`.
+        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`, or those asked for.
 
     Raises
     ------
     StoreCorruptError
         A chunk is missing or damaged, or a column has another length.
     """
-    columns = COLUMNS[table]
     n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
     read_metadata(storage, f"{part_name(part)}/{table}")
-    files = storage.read_below(f"{part_name(part)}/{table}")
     data = {}
-    for name in columns:
+    for name in columns or COLUMNS[table]:
         where = f"{part_name(part)}/{table}/{name}"
-        below = {
-            k.removeprefix(f"{name}/"): v for k, v in files.items() if k.startswith(f"{name}/")
-        }
-        values = _read_column(storage, where, below)
+        values = _read_column(storage, where, storage.read_below(where))
         if len(values) != n_rows:
             raise StoreCorruptError(f"{storage}: {where} has {len(values)} rows, not {n_rows}")
         data[name] = as_text(values)

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from featurecache.errors import StoreError
 from featurecache.nodes import Draft
-from featurecache.tables import COLUMNS, PartTables
+from featurecache.tables import COLUMNS, TABLE_ROWS, PartTables, TableBlock
 
 FORMAT_VERSION = 1
 """Raised when an older featurecache could misread a newer store."""
@@ -17,8 +15,6 @@ GROUPS = ("series", "slices", "features", "status")
 
 CHUNK_ROWS = 1024
 """Rows of a chunk in a shard of a packed store: what a reader decodes at once."""
-
-_TABLE_CHUNK_ROWS = 65_536
 
 
 def root_files(key_digest: str | None) -> dict[str, bytes]:
@@ -69,16 +65,38 @@ def part_files(tables: PartTables, replaces_below: int | None = None) -> dict[st
     -------
     dict
         Key in the part -> bytes.
+
+    Raises
+    ------
+    StoreError
+        Fewer or more rows came than were announced.
     """
-    draft = Draft()
-    counts = {"n_series": len(tables.series), "n_slices": len(tables.slices)}
+    announced = {"series": tables.n_series, "slices": tables.n_slices}
     replaces = {} if replaces_below is None else {"replaces_parts_below": replaces_below}
-    draft.group("", {**counts, **replaces})
+    draft = Draft()
+    draft.group("", {**{f"n_{table}": n for table, n in announced.items()}, **replaces})
     for group in GROUPS:
         draft.group(group, {})
-    _add_table(draft, "series", tables.series)
-    _add_table(draft, "slices", tables.slices)
+    for table, n_rows in announced.items():
+        for column, kind in COLUMNS[table].items():
+            _add_column(draft, f"{table}/{column}", kind, n_rows)
+    came = dict.fromkeys(announced, 0)
+    for block in tables.blocks:
+        came[block.table] += len(block.rows)
+        if came[block.table] <= announced[block.table]:
+            _fill(draft, block)
+    if came != announced:
+        raise StoreError(
+            f"{came} rows came for a new part, and {announced} were expected: the index changed "
+            "meanwhile. Run the same command again"
+        )
     return draft.files()
+
+
+def _fill(draft: Draft, block: TableBlock) -> None:
+    for column, kind in COLUMNS[block.table].items():
+        values = block.rows[column].to_numpy(dtype=object if kind == "str" else kind)
+        draft.rows(f"{block.table}/{column}", block.first_row, values)
 
 
 def features_files(
@@ -145,18 +163,9 @@ def column_metadata(table: str, column: str, n_rows: int) -> bytes:
     return draft.files()["zarr.json"]
 
 
-def _add_table(draft: Draft, name: str, table: pd.DataFrame) -> None:
-    for column, kind in COLUMNS[name].items():
-        values = table[column].to_numpy(dtype=object if kind == "str" else kind)
-        _add_column(draft, f"{name}/{column}", kind, len(table), values)
-
-
-def _add_column(
-    draft: Draft, path: str, kind: str, n_rows: int, values: np.ndarray | None = None
-) -> None:  # fmt: skip
+def _add_column(draft: Draft, path: str, kind: str, n_rows: int) -> None:
     draft.array(
-        path, shape=(n_rows,), chunks=(min(max(n_rows, 1), _TABLE_CHUNK_ROWS),),
+        path, shape=(n_rows,), chunks=(min(max(n_rows, 1), TABLE_ROWS),),
         dtype=str if kind == "str" else kind,
         fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
-        values=values,
     )  # fmt: skip

@@ -201,7 +201,7 @@ def _replace_parts(
     new = old[-1] + 1
     draft = LocalStorage(storage.folder / f".{part_name(new)}.{uuid4().hex}.partial")
     tables = merged.tables()
-    total, done = len(tables.slices) * len(merged.names), 0
+    total, done = tables.n_slices * len(merged.names), 0
     try:
         draft.publish(part_name(0), part_files(tables, replaces_below=new))
         for name in merged.names:

@@ -74,7 +74,7 @@ class Merged:
         joined = pd.concat(series, ignore_index=True)
         n_slices = joined["n_slices"].to_numpy()
         joined["first_row"] = np.cumsum(n_slices) - n_slices
-        return PartTables(joined, pd.concat(slices, ignore_index=True))
+        return PartTables.of(joined, pd.concat(slices, ignore_index=True))
 
     def copy(
         self, name: str, target: Storage, part: int, unit_slices: int | None = None,

@@ -39,9 +39,9 @@ class Draft:
     def array(
         self, path: str, *, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any,
         fill_value: Any, attributes: Mapping[str, Any] | None = None,
-        values: np.ndarray | None = None, shards: tuple[int, ...] | None = None,
+        shards: tuple[int, ...] | None = None,
     ) -> None:  # fmt: skip
-        """Add an array whose chunks end with a checksum.
+        """Add an array whose chunks end with a checksum; `rows` fills it.
 
         Parameters
         ----------
@@ -53,18 +53,29 @@ class Draft:
             As zarr takes them.
         attributes : mapping, optional
             JSON values.
-        values : ndarray, optional
-            All values; without them no chunk is written.
         shards : tuple of int, optional
             Shape of a file, where it holds several chunks.
         """
-        array = zarr.create_array(
+        zarr.create_array(
             self._store, name=path or None, shape=shape, chunks=chunks, shards=shards, dtype=dtype,
             fill_value=fill_value, filters=None, compressors=[Crc32cCodec()],
             attributes=dict(attributes or {}), chunk_key_encoding=_FLAT_KEYS, zarr_format=3,
         )  # fmt: skip
-        if values is not None:
-            _with_empty_chunks(array)[:] = values
+
+    def rows(self, path: str, start: int, values: np.ndarray) -> None:
+        """Fill rows of an array that was added.
+
+        Parameters
+        ----------
+        path : str
+            Where it is.
+        start : int
+            First row.
+        values : ndarray
+            Of these rows.
+        """
+        array = zarr.open_array(self._store, path=path, mode="r+")
+        _with_empty_chunks(array)[start : start + len(values)] = values
 
     def files(self) -> dict[str, bytes]:
         """Key -> bytes, metadata sealed; an array's metadata before its chunks, the root's last."""

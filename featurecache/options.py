@@ -1,19 +1,23 @@
-"""What an extraction is told, apart from where things lie."""
+"""What an extraction is told: what makes each feature set, and what makes this run."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from featurecache.errors import UsageError
 from featurecache.framing import Framing, parse_framing
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractOptions:
-    """What ``featurecache extract`` is told.
+class FeatureOptions:
+    """What makes one feature set: all of it ends in the store, as its recipe or its plan.
 
     Parameters
     ----------
     backbone : str
-        A torchvision classification model, or ``timm:NAME``.
+        A torchvision classification model, ``timm:NAME``, or a registered name.
     weights : str
         ``imagenet``, ``imagenet:NAME``, ``random:SEED`` or a file.
     name : str, optional
@@ -36,29 +40,16 @@ class ExtractOptions:
     precision : {"auto", "fp32", "bf16", "fp16"}
         What the backbone computes in. ``auto`` takes bf16 where the device has it natively and
         a first batch proves it.
-    dtype : {"float16", "float32"}
-        What the store holds.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    batch_size : int, optional
-        Slices of a batch; by default 16 on CPU and 128 on a GPU.
-    workers : int, optional
-        Processes that decode.
-    compile : {"auto", "on", "off"}
-        Use of torch.compile.
-    unit_slices : int, optional
-        Rows of a unit; rounded up to a multiple of the batch.
     max_relative_error : float
         Above it ``precision="auto"`` takes float32.
-    plan_only : bool
-        Make the plan and stop.
-    retry_failed : bool
-        Compute units again in which a slice failed for a passing reason.
+    dtype : {"float16", "float32"}
+        What the store holds.
+    batch_size : int, optional
+        Slices of a batch; by default 16 on CPU, and on CUDA what is fastest within memory.
+    compile : {"auto", "on", "off"}
+        Use of torch.compile; ``auto`` measures where the slices at hand may be worth it.
     strict : bool
         Readers leave out series in which any slice failed.
-    accept_missing : bool
-        Commit rows whose series is no longer in the index as failed. By default their units
-        wait, since a disk may just be away.
     """
 
     backbone: str
@@ -73,17 +64,11 @@ class ExtractOptions:
     pool: str = "avg"
     layer: str | None = None
     precision: str = "auto"
-    dtype: str = "float16"
-    device: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
-    compile: str = "auto"
-    unit_slices: int | None = None
     max_relative_error: float = 0.02
-    plan_only: bool = False
-    retry_failed: bool = False
+    dtype: str = "float16"
+    batch_size: int | None = None
+    compile: str = "auto"
     strict: bool = False
-    accept_missing: bool = False
 
     @property
     def feature_name(self) -> str:
@@ -96,19 +81,144 @@ class ExtractOptions:
         return parse_framing(self.size, self.fit, self.spacing_mm, self.fov_mm)
 
 
-def check_options(options: ExtractOptions) -> None:
-    """Refuse what no later step would refuse in words.
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several jobs that share the units of a store.
 
     Parameters
     ----------
-    options : ExtractOptions
-        What was asked for.
+    number : int
+        Which, from 1.
+    of : int
+        How many there are.
+    """
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read ``I/N``.
+
+        Raises
+        ------
+        UsageError
+            It is something else, or I is not between 1 and N.
+        """
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise UsageError(f"--shard {text}: expected I/N with I from 1 to N, e.g. 3/8")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What makes a run: where and how the work is done. None of it changes a feature set.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; several, separated by commas, get a
+        process each.
+    workers : int, optional
+        Processes that decode, for each device.
+    unit_slices : int, optional
+        Rows of a unit of feature sets that are new; rounded up to a multiple of the batch.
+    shard : Shard, optional
+        Compute only this share of the units.
+    plan_only : bool
+        Make the plan and stop.
+    retry_failed : bool
+        Compute rows again that failed for a passing reason.
+    accept_missing : bool
+        Commit rows whose series is no longer in the index as failed. By default their units
+        wait, since a disk may just be away.
+    durable : bool
+        Do not count a unit as written before the disk has it.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    unit_slices: int | None = None
+    shard: Shard | None = None
+    plan_only: bool = False
+    retry_failed: bool = False
+    accept_missing: bool = False
+    durable: bool = False
+
+
+def feature_sets(
+    backbone: str, weights: str = "imagenet", name: str | None = None, **common: Any
+) -> tuple[FeatureOptions, ...]:
+    """One or several feature sets from lists separated by commas.
+
+    Parameters
+    ----------
+    backbone : str
+        E.g. ``vgg16,resnet50``.
+    weights : str
+        One for all, or one for each.
+    name : str, optional
+        One for each.
+    **common
+        What they share: the other fields of `FeatureOptions`.
+
+    Returns
+    -------
+    tuple of FeatureOptions
 
     Raises
     ------
     UsageError
-        A choice is unknown, or a number is not positive.
+        A list has another length, or two feature sets would have one name.
     """
+    backbones = backbone.split(",")
+    n_sets = len(backbones)
+    all_weights = [weights] if n_sets == 1 or Path(weights).is_file() else weights.split(",")
+    if len(all_weights) == 1:
+        all_weights *= n_sets
+    names = [name] if name is None or n_sets == 1 else name.split(",")
+    if name is None:
+        names *= n_sets
+    for option, given in (("weights", all_weights), ("name", names)):
+        if len(given) != n_sets:
+            raise UsageError(f"--{option}: {len(given)} given for {n_sets} backbones {backbone}")
+    return tuple(
+        FeatureOptions(one, weights=own, name=called, **common)
+        for one, own, called in zip(backbones, all_weights, names, strict=True)
+    )
+
+
+def check_options(features: Sequence[FeatureOptions], run: RunOptions) -> None:
+    """Refuse what no later step would refuse in words.
+
+    Parameters
+    ----------
+    features : sequence of FeatureOptions
+        What was asked for.
+    run : RunOptions
+        How.
+
+    Raises
+    ------
+    UsageError
+        A choice is unknown, a number is not positive, or two feature sets have one name.
+    """
+    if not features:
+        raise UsageError("no feature set is asked for: name a --backbone")
+    _check_positive(run, ("workers", "unit_slices"))
+    for one in features:
+        _check_features(one)
+    names = [one.feature_name for one in features]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two feature sets are called {name!r}: give each a --name of its own")
+
+
+def _check_features(options: FeatureOptions) -> None:
     choices = {
         "precision": ("auto", "fp32", "bf16", "fp16"),
         "dtype": ("float16", "float32"),
@@ -119,8 +229,12 @@ def check_options(options: ExtractOptions) -> None:
             raise UsageError(
                 f"--{option} {getattr(options, option)}: expected one of {', '.join(allowed)}"
             )
-    for option in ("size", "zoom", "batch_size", "workers", "unit_slices"):
+    _check_positive(options, ("size", "zoom", "batch_size"))
+    parse_framing(options.size, options.fit, options.spacing_mm, options.fov_mm)
+
+
+def _check_positive(options: FeatureOptions | RunOptions, names: Sequence[str]) -> None:
+    for option in names:
         value = getattr(options, option)
         if value is not None and value < 1:
             raise UsageError(f"--{option.replace('_', '-')} {value}: expected a positive number")
-    parse_framing(options.size, options.fit, options.spacing_mm, options.fov_mm)

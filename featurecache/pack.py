@@ -105,7 +105,7 @@ def _write(
     """Write everything, the root last: until then it is no store."""
     tables = merged.tables()
     target.publish(arrays.part_name(0), part_files(tables))
-    total, done = len(tables.slices) * len(names), 0
+    total, done = tables.n_slices * len(names), 0
     for name in names:
         for rows in merged.copy(name, target, 0, shard_rows(merged.row_bytes(name)), CHUNK_ROWS):
             done += rows
@@ -113,7 +113,7 @@ def _write(
                 progress(done, total)
     target.write("zarr.json", root_files(key_digest)["zarr.json"])
     n_files = sum(1 for _ in walk(target))
-    return PackReport(out, names, len(tables.slices), len(tables.series), n_files)
+    return PackReport(out, names, tables.n_slices, tables.n_series, n_files)
 
 
 def shard_rows(row_bytes: int) -> int:

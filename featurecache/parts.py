@@ -1,12 +1,92 @@
 """The parts of a store together: which series counts where."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from featurecache import arrays
 from featurecache.storage import Storage
+
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PartSeries:
+    """The series of one part as digests of their ids: a few bytes each, in the order of their rows.
+
+    Parameters
+    ----------
+    series, series_of, source : ndarray (B,), S16
+        `digests` of the columns of the ``series`` table.
+    first_row, n_slices : ndarray (B,), int64
+        Their rows.
+    counts : ndarray (B,), bool
+        Whether a series counts in this part; False where a later part has it.
+    """
+
+    series: np.ndarray
+    series_of: np.ndarray
+    source: np.ndarray
+    first_row: np.ndarray
+    n_slices: np.ndarray
+    counts: np.ndarray
+
+    def rows(self, series: np.ndarray) -> np.ndarray:
+        """Turn a value for each series (B,) into one for each row (N,)."""
+        return np.repeat(series, self.n_slices)
+
+
+def digests(texts: Iterable[str]) -> np.ndarray:
+    """Texts of any length as 16 bytes each, to be compared and sorted.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Ids.
+
+    Returns
+    -------
+    ndarray (n,), S16
+    """
+    gathered = bytearray()
+    for text in texts:
+        data = text.encode("utf-8", "surrogateescape")
+        gathered += hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
+    return np.frombuffer(bytes(gathered), dtype=f"S{_DIGEST_BYTES}")
+
+
+def part_series(store: Storage) -> dict[int, PartSeries]:
+    """The series of every part, by the rule of `series_tables`.
+
+    Parameters
+    ----------
+    store : Storage
+        Where the store lies.
+
+    Returns
+    -------
+    dict of PartSeries
+        By number of the part, in order.
+
+    Raises
+    ------
+    StoreCorruptError
+        A table is damaged.
+    """
+    parts: dict[int, PartSeries] = {}
+    newer = digests([])
+    for number in reversed(arrays.list_parts(store)):
+        names = ("series", "series_of", "source", "first_row", "n_slices")
+        table = arrays.read_table(store, number, "series", names)
+        series, series_of, source = (digests(table[name]) for name in names[:3])
+        first_row, n_slices = (table[name].to_numpy() for name in names[3:])
+        counts = ~np.isin(series_of, newer)
+        parts[number] = PartSeries(series, series_of, source, first_row, n_slices, counts)
+        newer = np.union1d(newer, series_of)
+    return dict(reversed(parts.items()))
 
 
 def series_tables(store: Storage, parts: Sequence[int] | None = None) -> dict[int, pd.DataFrame]:
@@ -54,3 +134,23 @@ def current_rows(table: pd.DataFrame) -> np.ndarray:
     ndarray (N,), bool
     """
     return np.repeat(table["row_current"].to_numpy(bool), table["n_slices"].to_numpy())
+
+
+def dropped_series(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Series that an earlier part has, and that count in no part.
+
+    When the files of a stack change and another stack of its SeriesInstanceUID is written again
+    without it, because it is not selected or is gone, its old rows are read no longer.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        From `series_tables`.
+
+    Returns
+    -------
+    list of str
+        Store ids, in order.
+    """
+    counting = {name for table in tables for name in table["series"][table["row_current"]]}
+    return sorted({name for table in tables for name in table["series"]} - counting)

@@ -15,9 +15,9 @@ from featurecache.select import Selection
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-FILE_NAME = "featurecache.toml"
+FILE_NAME, KEY_NAME = "featurecache.toml", "featurecache.key"
 MAX_BYTES = 64 * 1024
-_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "index", "key")
+_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "nifti_ids", "index", "key")
 
 _COMMENT_COLUMN = 36
 _HEADER = (
@@ -29,6 +29,7 @@ _COMMENTS = {
     "labels": "one line per patient, study or series",
     "labels_format": "table, cq500 or rsna",
     "slice_labels": "one line per slice (SOPInstanceUID)",
+    "nifti_ids": "whose scan each NIfTI file is (path, PatientID)",
     "store": "the features; may be shared, if its ids are hashed",
     "index": "what the scan found; holds identifiers, keep it private",
     "key": "the secret behind the ids of the store; without it labels cannot be joined",
@@ -53,6 +54,8 @@ class Project(BaseModel):
     labels, slice_labels : Path or None
         Label files.
     labels_format : {"table", "cq500", "rsna"}
+    nifti_ids : Path or None
+        Table of identifiers of NIfTI files.
     index, key : Path or None
         As written; use `index_for` and `key_for`.
     keep_ids : bool
@@ -72,6 +75,7 @@ class Project(BaseModel):
     labels: Path | None = None
     labels_format: Literal["table", "cq500", "rsna"] = "table"
     slice_labels: Path | None = None
+    nifti_ids: Path | None = None
     index: Path | None = None
     key: Path | None = None
     keep_ids: bool = False
@@ -109,7 +113,7 @@ class Project(BaseModel):
         -------
         Path
         """
-        return self.key or self._beside(store) / "featurecache.key"
+        return self.key or self._beside(store) / KEY_NAME
 
     def run(self) -> Path | None:
         """Give the folder of the last fit, or None.
@@ -246,9 +250,7 @@ def _parse(path: Path, text: str) -> Project:
     _check_names(path, fields)
     for name in _PATH_FIELDS:
         if isinstance(fields.get(name), str):
-            place = _checked_path(path, name, fields[name])
-            location = parse_location(place) if name == "store" else Path(place)
-            fields[name] = path.parent / location if isinstance(location, Path) else location
+            fields[name] = _located(path, name, _checked_path(path, name, fields[name]))
     fields.setdefault("store", path.parent / "cache.zarr")
     _check_rules(path, fields.get("select", []))
     try:
@@ -284,6 +286,15 @@ def _checked_path(path: Path, name: str, value: str) -> str:
     if not value or not value.isprintable():
         raise UsageError(f"{path}: {name}: expected a path, got {value!r}")
     return value
+
+
+def _located(path: Path, name: str, value: str) -> Location:
+    """A path from the project folder on, or the URL of a store."""
+    try:
+        location = parse_location(value) if name == "store" else Path(value)
+    except UsageError as error:
+        raise UsageError(f"{path}: store: {error}") from None
+    return path.parent / location if isinstance(location, Path) else location
 
 
 def _portable(target: Path, folder: Path) -> str:

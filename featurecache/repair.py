@@ -9,7 +9,7 @@ import pandas as pd
 
 from featurecache.arrays import read_root
 from featurecache.blueprints import root_files
-from featurecache.errors import FeatureCacheError
+from featurecache.errors import FeatureCacheError, StoreError
 from featurecache.faults import REPAIR, VerifyReport
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
@@ -56,9 +56,14 @@ def repair(
     Raises
     ------
     StoreError
-        There is no store, or it is being written.
+        There is no store, it is being written, or it is no folder.
     """
     storage = open_storage(store)
+    if storage.shared:
+        raise StoreError(
+            f"{storage}: --repair works on stores in a folder. Copy the store to one, repair it "
+            "there and copy it back"
+        )
     with store_lock(storage), ExitStack() as stack:
         report = verify(storage, progress)
         if not _damaged(report):

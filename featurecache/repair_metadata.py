@@ -71,15 +71,16 @@ def _n_rows(storage: Storage, part: int, table: str) -> int:
 
 
 def _length(storage: Storage, part: int, table: str) -> int:
-    """Rows of a table, which all of its columns must agree on that can be read."""
-    lengths = set()
-    for column in COLUMNS[table]:
-        document = _sound(storage, f"{part_name(part)}/{table}/{column}")
-        if document is not None:
-            lengths.add(int(document["shape"][0]))
+    """Rows of a table, which all arrays must agree on that have as many and can be read."""
+    folder = part_name(part)
+    groups = [table, *(["features", "status"] if table == "slices" else [])]
+    nodes = [f"{folder}/{group}/{name}" for group in groups
+             for name in storage.folders(f"{folder}/{group}")]  # fmt: skip
+    documents = (_sound(storage, node) for node in nodes)
+    lengths = {int(document["shape"][0]) for document in documents if document is not None}
     if len(lengths) != 1:
         raise CannotRepairError(
-            f"{part_name(part)}/{table}: its columns do not say how many rows there were"
+            f"{folder}/{table}: nothing that can be read says how many rows there were"
         )
     return lengths.pop()
 

@@ -50,7 +50,8 @@ def chunks_again(
         The index does not have the series of the part, or not as they were.
     """
     stacks = _stacks(storage, part, damaged, index, identifiers)
-    files = part_files(part_tables(stacks, identifiers))
+    n_slices = sum(len(stack.slices) for stack in stacks)
+    files = part_files(part_tables(stacks, identifiers, n_series=len(stacks), n_slices=n_slices))
     folder = part_name(part)
     found: dict[str, bytes] = {}
     for table, columns in COLUMNS.items():

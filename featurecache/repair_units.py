@@ -6,22 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from featurecache.arrays import OK
-from featurecache.backbones import load_backbone
-from featurecache.devices import resolve_device
+from featurecache.devices import resolve_device, threads_kept
 from featurecache.embed import Embedder
-from featurecache.engines.local import Unit, run
 from featurecache.errors import FeatureCacheError, StoreCorruptError
 from featurecache.feature_array import FeatureArray
 from featurecache.framing import fit_of
-from featurecache.options import ExtractOptions
-from featurecache.plan import check_plan, check_recipe
-from featurecache.recipe import Recipe, parse_windows
+from featurecache.options import FeatureOptions
+from featurecache.pipeline import run
+from featurecache.plan import earlier_plan
 from featurecache.repair_metadata import CannotRepairError
 from featurecache.rows import RowSource
+from featurecache.runner import open_backbone
 from featurecache.storage import Storage
+from featurecache.units import Target, Unit
 
 if TYPE_CHECKING:
     from featurecache.identifiers import Identifiers
@@ -153,12 +152,16 @@ def units_again(
     """
     source = RowSource(storage, index, identifiers)
     arrays = [MendedArray(storage, part, name, source.current(part)) for part in sorted(units)]
-    work = [Unit(array, unit) for array in arrays for unit in sorted(units[array.part])]
-    refused = [why for unit in work if (why := _refusal(unit, source, index)) is not None]
-    work = [unit for unit in work if _refusal(unit, source, index) is None]
+    work, refused = [], []
+    for array in arrays:
+        for unit in sorted(units[array.part]):
+            why = _refusal(array, unit, source, index)
+            if why is None:
+                work.append(Unit(array.part, array.rows(unit), (Target(0, array, unit),)))
+            else:
+                refused.append(why)
     if not work:
         return [], refused
-    embedder = _embedder(storage, name, arrays[0].attributes, machine)
     total, done = sum(len(unit.rows) for unit in work), 0
 
     def advance(n_slices: int) -> None:
@@ -167,62 +170,52 @@ def units_again(
         if progress is not None:
             progress(done, total)
 
-    run(work, source, embedder, workers=machine.workers, progress=advance)
+    with threads_kept():
+        embedder = _embedder(storage, name, arrays[0].attributes["recipe"], machine)
+        run(work, source, [embedder], workers=machine.workers, progress=advance)
     written = [f"{array.where}/c.{unit}.0" for array in arrays for unit in array.written]
     return written, refused + [why for array in arrays for why in array.refused]
 
 
-def _refusal(unit: Unit, source: RowSource, index: "Index") -> str | None:
+def _refusal(array: MendedArray, unit: int, source: RowSource, index: "Index") -> str | None:
     """Why a unit cannot be computed, as far as the index says."""
-    rows = unit.rows
-    count = int(source.missing(unit.array.part)[rows.start : rows.stop].sum())
+    rows = array.rows(unit)
+    count = int(source.missing(array.part)[rows.start : rows.stop].sum())
     if not count:
         return None
     return (
-        f"{unit.array.where}, unit {unit.number}: series of {count} of its slices are not in the "
-        f"index {index.path} as they were. Bring the files back, scan, and repair again"
+        f"{array.where}, unit {unit}: series of {count} of its slices are not in the index "
+        f"{index.path} as they were. Bring the files back, scan, and repair again"
     )
 
 
 def _embedder(
-    storage: Storage, name: str, attributes: Mapping[str, Any], machine: Machine
+    storage: Storage, name: str, recipe: Mapping[str, Any], machine: Machine
 ) -> Embedder:  # fmt: skip
     """The network as it was planned, or the reason why there is none."""
     try:
-        options = _options(name, attributes["recipe"], machine)
+        options = _options(name, recipe, machine)
         device = resolve_device(machine.device)
-        plan = check_plan(storage, name, device.type)
-        if plan is None:
-            raise CannotRepairError(f"{name!r} has no plan")
-        backbone = load_backbone(
-            options.backbone, options.weights, layer=options.layer, pool=options.pool,
-            size=options.zoom or options.size,
-        )  # fmt: skip
-        framing = options.framing
-        recipe = Recipe(
-            backbone=backbone.name, weights=backbone.weights,
-            weights_source=backbone.weights_source, layer=backbone.layer, pool=options.pool,
-            windows=parse_windows(options.windows), size=options.size, zoom=options.zoom,
-            mean=backbone.mean, std=backbone.std, precision=options.precision,
-            dtype=options.dtype, resize=framing.words, spacing_mm=framing.spacing_mm,
-            fov_mm=framing.fov_mm,
-        )  # fmt: skip
-        check_recipe(storage, name, recipe)
+        planned = earlier_plan(storage, options, open_backbone(options), device)
     except FeatureCacheError as error:
         raise CannotRepairError(f"features {name!r} cannot be computed here: {error}") from error
-    torch.set_num_threads(plan.threads)
-    return Embedder(backbone, recipe, device, plan.batch_size, compiled=plan.compiled)
+    if planned is None:
+        raise CannotRepairError(f"no part has features {name!r}")
+    embedder = planned.embedder(device)
+    embedder.warm_up()
+    return embedder
 
 
-def _options(name: str, recipe: Mapping[str, Any], machine: Machine) -> ExtractOptions:
+def _options(name: str, recipe: Mapping[str, Any], machine: Machine) -> FeatureOptions:
     """What was asked for when the features were made."""
     source = str(recipe["weights_source"])
     published = source.partition(":")[0] in ("imagenet", "random")
     if not published and machine.weights is None:
-        raise CannotRepairError(f"its weights came from the file {source}: name it with --weights")
-    return ExtractOptions(
-        recipe["backbone"], source if published else str(machine.weights), name,
-        ",".join("/".join(map(repr, window)) for window in recipe["windows"]),
-        recipe["size"], fit_of(recipe["resize"]), recipe.get("spacing_mm"), recipe.get("fov_mm"),
-        recipe["zoom"], recipe["pool"], recipe["layer"], recipe["precision"], recipe["dtype"],
+        raise CannotRepairError(f"the weights came from the file {source}: name it with --weights")
+    return FeatureOptions(
+        recipe["backbone"], source if published else str(machine.weights), name=name,
+        windows=",".join("/".join(map(repr, window)) for window in recipe["windows"]),
+        size=recipe["size"], fit=fit_of(recipe["resize"]), spacing_mm=recipe.get("spacing_mm"),
+        fov_mm=recipe.get("fov_mm"), zoom=recipe["zoom"], pool=recipe["pool"],
+        layer=recipe["layer"], precision=recipe["precision"], dtype=recipe["dtype"],
     )  # fmt: skip

@@ -8,6 +8,7 @@ from featurecache.reasons import NOISE
 AIR_HU = -1024
 TOP_HU = 3071
 
+_IMPOSSIBLE_HU = 1 << 15
 _SUSPECT_HU = 300.0
 _LEAST_ROWS = 8
 _WHITENESS = 0.5
@@ -77,7 +78,8 @@ def findings(low: int, high: int, slope: float, intercept: float) -> list[str]:
     Returns
     -------
     list of str
-        "constant slice" or "no pixel within the CT range" (-1024 to 3071 HU); empty if neither.
+        "constant slice", "no pixel within the CT range" (-1024 to 3071 HU), and values that no
+        scanner writes, as a negative number is read whose sign the header denies; mostly empty.
     """
     found = []
     if low == high:
@@ -85,4 +87,6 @@ def findings(low: int, high: int, slope: float, intercept: float) -> list[str]:
     ends = sorted((low * slope + intercept, high * slope + intercept))
     if low != high and (ends[1] <= AIR_HU or ends[0] >= TOP_HU):
         found.append("no pixel within the CT range")
+    if ends[1] >= _IMPOSSIBLE_HU:
+        found.append("values far above the CT range")
     return found

@@ -133,7 +133,7 @@ def make_store():
             first += n
         storage = open_storage(where)
         arrays.create_store(storage, None)
-        tables = PartTables(
+        tables = PartTables.of(
             pd.DataFrame(series_rows, columns=list(SERIES_COLUMNS)),
             pd.DataFrame(slice_rows, columns=list(SLICES_COLUMNS)),
         )

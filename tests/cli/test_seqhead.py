@@ -60,7 +60,11 @@ def write_store(path, identifiers, all_stacks, recipe=RECIPE, failed=()):
 
     storage = open_storage(path)
     arrays.create_store(storage, identifiers.digest)
-    part = arrays.create_part(storage, part_tables(all_stacks, identifiers))
+    n_slices = sum(len(stack.slices) for stack in all_stacks)
+    tables = part_tables(
+        all_stacks, identifiers, n_series=len(all_stacks), n_slices=n_slices
+    )  # fmt: skip
+    part = arrays.create_part(storage, tables)
     values = np.concatenate([stack.features for stack in all_stacks])
     status = np.concatenate(
         [np.full(len(s.slices), 2 if s.key in failed else 1) for s in all_stacks]

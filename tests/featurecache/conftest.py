@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import sqlite3
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +16,78 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from featurecache.errors import ReadError
 from featurecache.index import Index
+from featurecache.options import RunOptions, feature_sets
 from featurecache.pixels import DecodeJob, decode_slice, to_hu
 from featurecache.scan import scan
+
+_TINY = '''
+"""Networks that cost nothing, registered on import, as a user's own would be."""
+from torch import nn
+from featurecache.backbones import register_backbone
+
+def tiny():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+
+def flat():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 5))
+
+register_backbone("tiny", tiny)
+register_backbone("flat", flat, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+'''
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Registers the backbones ``tiny`` (D = 8) and ``flat`` (D = 5), in other processes too."""
+    folder = tmp_path_factory.mktemp("plugins")
+    (folder / "tiny_backbones.py").write_text(_TINY)
+    sys.path.insert(0, str(folder))
+    import tiny_backbones
+
+    yield tiny_backbones
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="session")
+def small_phantom(tmp_path_factory):
+    """DICOM of two patients, one thick series each, 64 x 64 pixels."""
+    from featurecache.phantom import write_phantom
+
+    out = tmp_path_factory.mktemp("small") / "phantom"
+    write_phantom(out, patients=2, seed=3, series="thick", size=64)
+    return out / "dicom"
+
+
+@pytest.fixture(scope="session")
+def small_index(small_phantom, tmp_path_factory):
+    """The index of `small_phantom`."""
+    path = tmp_path_factory.mktemp("small-index") / "index.sqlite"
+    scan(small_phantom, path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def store_content():
+    """store_content(path) -> {relative path: bytes} of every file of a store."""
+
+    def content(path):
+        files = (file for file in sorted(Path(path).rglob("*")) if file.is_file())
+        return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+    return content
+
+
+@pytest.fixture(scope="session")
+def split_options():
+    """split_options(**both) -> ([FeatureOptions], RunOptions), each with what is its own."""
+
+    def split(**both):
+        names = {field.name for field in fields(RunOptions)}
+        run = {name: value for name, value in both.items() if name in names}
+        features = {name: value for name, value in both.items() if name not in names}
+        return list(feature_sets(**features)), RunOptions(**run)
+
+    return split
 
 
 @pytest.fixture(scope="session")
@@ -201,6 +273,36 @@ def transcode():
         writer.SetFileName(os.fspath(out))
         assert writer.Write()
         return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def content():
+    """content(path) -> dict: everything an index says, without its internal numbers."""
+
+    def run(path):
+        with sqlite3.connect(path) as database:
+            files = database.execute(
+                "SELECT path, size, mtime_ns, revision, status, reason, detail, warnings, "
+                "series_uid FROM files ORDER BY path"
+            ).fetchall()
+            frames = database.execute(
+                "SELECT path, frame, frames.series_uid, sop_uid, digest, position, orientation, "
+                "stacks.key, place, z_mm, gap_mm FROM frames JOIN files ON files.id = file "
+                "LEFT JOIN stacks ON stacks.id = stack ORDER BY path, frame"
+            ).fetchall()
+            stacks = database.execute(
+                "SELECT key, usable, reason, tilt_deg, z_extent_mm, wrapped FROM stacks "
+                "ORDER BY key"
+            ).fetchall()
+            findings = database.execute(
+                "SELECT key, warning FROM findings JOIN stacks ON stacks.id = stack ORDER BY 1, 2"
+            ).fetchall()
+            meta = database.execute("SELECT * FROM meta ORDER BY key").fetchall()
+        return {
+            "files": files, "frames": frames, "stacks": stacks, "findings": findings, "meta": meta
+        }  # fmt: skip
 
     return run
 

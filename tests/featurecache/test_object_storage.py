@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -73,6 +74,34 @@ def test_returns_what_was_written_and_holds_the_same_bytes_as_a_folder(
     np.testing.assert_array_equal(features["s3"], matrices["s3"])
     assert describe(url) == describe(path)
     assert repr(FeatureStore.open(url)) == "<FeatureStore c.zarr: toy>"
+
+
+@pytest.mark.s3
+def test_what_is_done_takes_one_listing_an_array_however_many_units_there_are(bucket, monkeypatch):
+    from featurecache.object_storage import ObjectStorage
+
+    url, n_units = f"{bucket}/c.zarr", 1003  # a server gives a thousand names at a time
+    storage = open_storage(url)
+    arrays.create_store(storage, None)
+    arrays.create_features(
+        storage, 0, "toy", n_slices=n_units, dim=1, dtype="float32", unit_slices=1,
+        attributes={"reason_codes": {}},
+    )  # fmt: skip
+    array = FeatureArray(storage, 0, "toy", writable=True)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(
+            lambda unit: array.write_unit(unit, np.ones((1, 1)), np.ones(1, "uint8")),
+            range(n_units),
+        ))  # fmt: skip
+    listings = []
+    listed = ObjectStorage._listed
+    monkeypatch.setattr(
+        ObjectStorage,
+        "_listed",
+        lambda self, prefix: listings.append(prefix) or listed(self, prefix),
+    )
+    assert array.units_done() == set(range(n_units))
+    assert listings == ["part-0000/features/toy", "part-0000/status/toy"]
 
 
 @pytest.mark.s3

@@ -12,7 +12,7 @@ from featurecache.feature_array import FeatureArray
 from featurecache.identifiers import Identifiers, create_key
 from featurecache.locks import store_lock
 from featurecache.open_storage import open_storage
-from featurecache.options import ExtractOptions
+from featurecache.options import FeatureOptions, RunOptions
 from featurecache.repair import repair
 from featurecache.repair_units import Machine
 from featurecache.scan import scan
@@ -20,8 +20,9 @@ from featurecache.verify import verify
 
 OPTIONS = {
     "backbone": "squeezenet1_1", "weights": "random:0", "size": 48, "precision": "fp32",
-    "batch_size": 4, "unit_slices": 16, "workers": 1,
+    "batch_size": 4,
 }  # fmt: skip
+RUN = RunOptions(device="cpu", unit_slices=16, workers=1)
 SETS = (
     {"name": "one", "dtype": "float32"},
     {"name": "two", "windows": "brain,subdural,bone", "fov_mm": 200.0, "pool": "max"},
@@ -44,14 +45,18 @@ def made(tmp_path_factory):
     for _ in range(2):
         scan(folder / "phantom", folder / "index.sqlite", workers=1)
         for one in SETS:
-            extract(
-                folder / "index.sqlite", folder / "cache.zarr", ExtractOptions(**OPTIONS, **one),
-                Identifiers.load(folder / "key"),
-            )  # fmt: skip
+            compute(folder / "index.sqlite", folder / "cache.zarr", folder / "key", **one)
         if later.exists():
             later.rename(second)
     assert verify(folder / "cache.zarr").state == "sound"
     return folder
+
+
+def compute(index, store, key, **options):
+    extract(
+        index, store, [FeatureOptions(**{**OPTIONS, **options})], RUN,
+        Identifiers.load(key, keep=key is None),
+    )  # fmt: skip
 
 
 def is_axial(path):
@@ -172,8 +177,8 @@ def test_weights_from_a_file_must_be_named_and_be_the_same(made, mend, store, tm
 
         torch.manual_seed(seed)
         save_file(torchvision.models.squeezenet1_1().state_dict(), tmp_path / f"{seed}.safetensors")
-    options = {**OPTIONS, "weights": str(tmp_path / "0.safetensors"), "name": "file"}
-    extract(made / "index.sqlite", store, ExtractOptions(**options), Identifiers.load(made / "key"))
+    weights = str(tmp_path / "0.safetensors")
+    compute(made / "index.sqlite", store, made / "key", weights=weights, name="file")
     clean = content(store)
     chunk = store / "part-0000/features/file/c.0.0"
     flip(chunk)
@@ -259,7 +264,7 @@ def test_units_that_were_never_computed_are_left_to_extract(store, mend):
 
 def test_a_store_with_kept_ids_gets_its_root_back_without_a_key(made, tmp_path):
     index, store = made / "index.sqlite", tmp_path / "kept.zarr"
-    extract(index, store, ExtractOptions(**OPTIONS), Identifiers(None))
+    compute(index, store, None)
     clean = content(store)
     flip(store / "zarr.json")
 
