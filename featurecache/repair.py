@@ -2,20 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import pandas as pd
-
-from featurecache.arrays import read_root
+from featurecache.arrays import read_root, read_table
 from featurecache.blueprints import root_files
-from featurecache.errors import FeatureCacheError, StoreError
+from featurecache.errors import FeatureCacheError, StoreCorruptError, StoreError
 from featurecache.faults import REPAIR, VerifyReport
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
 from featurecache.locks import store_lock
 from featurecache.open_storage import open_storage
-from featurecache.parts import series_tables
+from featurecache.part_numbers import parts_there
 from featurecache.repair_metadata import CannotRepairError, metadata_again
 from featurecache.repair_tables import chunks_again
 from featurecache.repair_units import Machine, units_again
@@ -69,8 +67,9 @@ def repair(
         if not _damaged(report):
             return report
         mender = _Repair(storage, index_path, identifiers, machine, progress, stack)
+        mender.metadata(_damaged(report))
         mender.root(_damaged(report))
-        if mender.metadata(_damaged(report)):
+        if mender.repaired:
             report = verify(storage, progress)  # chunks are read when their metadata can be
         mender.tables(_damaged(report))
         mender.units(_damaged(report))
@@ -111,7 +110,7 @@ class _Repair:
             return
         try:
             index = self._index()
-            ids = {str(one) for table in self._series_tables() for one in table["series"]}
+            ids = self._series()
             for load in (lambda: Identifiers(None), self._identifiers):
                 identifiers = load()
                 if any(identifiers.series(stack.key) in ids for stack in index.stacks()):
@@ -124,9 +123,8 @@ class _Repair:
         except FeatureCacheError as error:
             self.kept.append(f"zarr.json: {error}")
 
-    def metadata(self, damaged: list[str]) -> bool:
-        """Other metadata; whether any were written."""
-        before = len(self.repaired)
+    def metadata(self, damaged: list[str]) -> None:
+        """All metadata but the root's."""
         # The deepest first: a part counts the rows of its tables.
         for key in sorted(damaged, key=lambda key: (-key.count("/"), key)):
             if key.endswith("/zarr.json"):
@@ -134,7 +132,6 @@ class _Repair:
                     self._write(key, metadata_again(self._storage, key))
                 except CannotRepairError as error:
                     self.kept.append(f"{key}: {error}")
-        return len(self.repaired) > before
 
     def tables(self, damaged: list[str]) -> None:
         """Chunks of table columns."""
@@ -171,8 +168,13 @@ class _Repair:
             self.repaired += written
             self.kept += refused
 
-    def _series_tables(self) -> list[pd.DataFrame]:
-        return list(series_tables(self._storage).values())
+    def _series(self) -> set[str]:
+        """Ids of the series in the store, as far as they can be read."""
+        ids: set[str] = set()
+        for part in parts_there(self._storage):
+            with suppress(StoreCorruptError):
+                ids.update(read_table(self._storage, part, "series", ["series"])["series"])
+        return ids
 
     def _write(self, key: str, content: bytes) -> None:
         self._storage.write(key, content)
