@@ -13,23 +13,16 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from featurecache.blueprints import (
-    FORMAT_VERSION,
-    features_files,
-    part_files,
-    root_files,
-    status_files,
-)
-from featurecache.chunks import chunk_numbers, read_rows
+from featurecache.blueprints import FORMAT_VERSION, features_files, root_files, status_files
+from featurecache.columns import columns_of, part_draft, read_column
 from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
 from featurecache.metadata import checked_metadata, read_metadata
-from featurecache.nodes import memory_store, open_array
+from featurecache.nodes import open_array
 from featurecache.part_numbers import list_parts, part_name, parts_there
 from featurecache.storage import Storage
-from featurecache.tables import COLUMNS, PartTables, as_text
+from featurecache.tables import PartTables
 
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
@@ -128,7 +121,7 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
         Another run has written this part, or begun it, with other series.
     """
     part = max(list_parts(storage), default=-1) + 1 if part is None else part
-    if not storage.publish(part_name(part), part_files(tables)):
+    if not storage.publish(part_name(part), part_draft(storage, tables).files()):
         raise StoreMismatchError(
             f"{storage}: another run has begun {part_name(part)} with other series. Wait for it "
             "and run the same `featurecache extract` again: it adds what is missing. If no other "
@@ -181,27 +174,14 @@ def read_table(
         A chunk is missing or damaged, or a column has another length.
     """
     n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
-    read_metadata(storage, f"{part_name(part)}/{table}")
-    data = {}
-    for name in columns or COLUMNS[table]:
-        where = f"{part_name(part)}/{table}/{name}"
-        values = _read_column(storage, where, storage.read_below(where))
-        if len(values) != n_rows:
-            raise StoreCorruptError(f"{storage}: {where} has {len(values)} rows, not {n_rows}")
-        data[name] = as_text(values)
-    return pd.DataFrame(data)
-
-
-def _read_column(storage: Storage, where: str, files: Mapping[str, bytes]) -> np.ndarray:
-    """A whole table column; a missing chunk is an error, not fill values."""
-    if "zarr.json" not in files:
-        raise StoreCorruptError(f"{storage}/{where}/zarr.json is missing")
-    checked_metadata(files["zarr.json"], f"{storage}/{where}/zarr.json")
-    array = open_array(memory_store(files), "")
-    missing = set(range(-(-array.shape[0] // array.chunks[0]))) - chunk_numbers(files)
-    if missing:
-        raise StoreCorruptError(f"{storage}: {where} lacks its chunks {sorted(missing)[:5]}")
-    return read_rows(array, storage, where, 0, None)
+    where = f"{part_name(part)}/{table}"
+    read_metadata(storage, where)
+    return pd.DataFrame(
+        {
+            name: read_column(storage, f"{where}/{name}", n_rows)
+            for name in columns or columns_of(table)
+        }
+    )
 
 
 def check_name(name: str) -> None:

@@ -85,7 +85,7 @@ def extract(
     FeatureCacheError
         One of several processes failed.
     """
-    store = open_storage(store)
+    store = open_storage(store, durable=run.durable)
     devices = preflight(store, features, run)
     keep_freed_memory()
     shares = () if run.shard is None else (run.shard,)

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from featurecache import arrays
-from featurecache.blueprints import part_files
+from featurecache.columns import part_draft
 from featurecache.errors import StoreError, StoreIncompleteError
 from featurecache.local_storage import LocalStorage
 from featurecache.locks import store_lock
@@ -203,7 +203,7 @@ def _replace_parts(
     tables = merged.tables()
     total, done = tables.n_slices * len(merged.names), 0
     try:
-        draft.publish(part_name(0), part_files(tables, replaces_below=new))
+        draft.publish(part_name(0), part_draft(draft, tables, new).files())
         for name in merged.names:
             for rows in merged.copy(name, draft, 0):
                 done += rows

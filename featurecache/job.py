@@ -89,7 +89,7 @@ class Job:
         key, run = document["key"], dict(document["run"])
         shard = run.pop("shard")
         return cls(
-            Path(document["index"]), open_storage(document["store"]),
+            Path(document["index"]), open_storage(document["store"], durable=run["durable"]),
             tuple(FeatureOptions(**one) for one in document["features"]),
             RunOptions(**run, shard=None if shard is None else Shard(**shard)),
             Identifiers(None if key is None else bytes.fromhex(key)),

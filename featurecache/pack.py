@@ -6,7 +6,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from featurecache import arrays
-from featurecache.blueprints import CHUNK_ROWS, part_files, root_files
+from featurecache.blueprints import CHUNK_ROWS, root_files
+from featurecache.columns import part_draft
 from featurecache.errors import StoreError, UsageError
 from featurecache.local_storage import LocalStorage
 from featurecache.merge import Merged
@@ -104,7 +105,7 @@ def _write(
 ) -> PackReport:  # fmt: skip
     """Write everything, the root last: until then it is no store."""
     tables = merged.tables()
-    target.publish(arrays.part_name(0), part_files(tables))
+    target.publish(arrays.part_name(0), part_draft(target, tables).files())
     total, done = tables.n_slices * len(names), 0
     for name in names:
         for rows in merged.copy(name, target, 0, shard_rows(merged.row_bytes(name)), CHUNK_ROWS):

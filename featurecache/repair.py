@@ -7,6 +7,9 @@ from pathlib import Path
 
 from featurecache.arrays import read_root, read_table
 from featurecache.blueprints import root_files
+from featurecache.columns import (
+    TABLES,
+)
 from featurecache.errors import FeatureCacheError, StoreCorruptError, StoreError
 from featurecache.faults import REPAIR, VerifyReport
 from featurecache.identifiers import Identifiers
@@ -18,7 +21,6 @@ from featurecache.repair_metadata import CannotRepairError, metadata_again
 from featurecache.repair_tables import chunks_again
 from featurecache.repair_units import Machine, units_again
 from featurecache.storage import Storage
-from featurecache.tables import COLUMNS
 from featurecache.verify import verify
 
 Progress = Callable[[int, int], None]
@@ -138,7 +140,7 @@ class _Repair:
         columns: dict[int, set[str]] = defaultdict(set)
         for key in damaged:
             part, table, column, chunk = [*key.split("/"), "", "", ""][:4]
-            if table in COLUMNS and chunk.startswith("c."):
+            if table in TABLES and chunk.startswith("c."):
                 columns[_part(part)].add(f"{table}/{column}")
         for number, names in columns.items():
             try:

@@ -4,18 +4,20 @@ from typing import Any
 
 from featurecache.blueprints import (
     CHUNK_ROWS,
-    column_metadata,
     features_files,
     group_metadata,
     status_files,
 )
 from featurecache.chunks import file_rows
+from featurecache.columns import (
+    TABLES,
+    column_metadata,
+)
 from featurecache.errors import StoreCorruptError
 from featurecache.metadata import read_metadata
 from featurecache.nodes import memory_store, open_array
 from featurecache.part_numbers import part_name, parts_there
 from featurecache.storage import Storage
-from featurecache.tables import COLUMNS
 
 
 class CannotRepairError(StoreCorruptError):
@@ -48,7 +50,7 @@ def metadata_again(storage: Storage, key: str) -> bytes:
     if len(where) == 1:
         return group_metadata({})
     group, name = where
-    if group in COLUMNS:
+    if group in TABLES:
         return column_metadata(group, name, _n_rows(storage, part, group))
     if group == "status":
         return _status_metadata(storage, part, name)
@@ -56,7 +58,7 @@ def metadata_again(storage: Storage, key: str) -> bytes:
 
 
 def _part_metadata(storage: Storage, part: int) -> bytes:
-    counts = {f"n_{table}": _length(storage, part, table) for table in COLUMNS}
+    counts = {f"n_{table}": _length(storage, part, table) for table in TABLES}
     first = min(parts_there(storage))
     # A first part that is not number 0 is one that `gc` wrote in place of those before it.
     replaces = {"replaces_parts_below": part} if part == first > 0 else {}

@@ -3,15 +3,13 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from featurecache.blueprints import part_files
+from featurecache.arrays import read_table
+from featurecache.columns import TABLES, columns_of, part_draft
 from featurecache.identifiers import Identifiers
-from featurecache.nodes import memory_store, open_array
 from featurecache.part_numbers import part_name
 from featurecache.repair_metadata import CannotRepairError
 from featurecache.storage import Storage
-from featurecache.tables import COLUMNS, as_text, part_tables, series_source
+from featurecache.tables import part_tables, series_source
 
 if TYPE_CHECKING:
     from featurecache.index import Index
@@ -51,11 +49,12 @@ def chunks_again(
     """
     stacks = _stacks(storage, part, damaged, index, identifiers)
     n_slices = sum(len(stack.slices) for stack in stacks)
-    files = part_files(part_tables(stacks, identifiers, n_series=len(stacks), n_slices=n_slices))
+    tables = part_tables(stacks, identifiers, n_series=len(stacks), n_slices=n_slices)
+    files = part_draft(storage, tables).files()
     folder = part_name(part)
     found: dict[str, bytes] = {}
-    for table, columns in COLUMNS.items():
-        for column in columns:
+    for table in TABLES:
+        for column in columns_of(table):
             name = f"{table}/{column}"
             again = {k: v for k, v in files.items() if k.startswith(f"{name}/c.")}
             if name in damaged:
@@ -78,8 +77,9 @@ def _stacks(
     }
     for column, name in names.items():
         if f"series/{column}" not in damaged:
-            wanted = _read(storage, f"{part_name(part)}/series/{column}").tolist()
-            there = {name(stack): stack for stack in index.stacks() if name(stack) in set(wanted)}
+            wanted = read_table(storage, part, "series", [column])[column].tolist()
+            known = set(wanted)
+            there = {name(stack): stack for stack in index.stacks() if name(stack) in known}
             missing = [one for one in wanted if one not in there]
             if missing:
                 raise CannotRepairError(
@@ -91,7 +91,3 @@ def _stacks(
         f"{part_name(part)}: series/series and series/source are both damaged, so that nothing "
         "says which series it has"
     )
-
-
-def _read(storage: Storage, where: str) -> np.ndarray:
-    return as_text(np.asarray(open_array(memory_store(storage.read_below(where)), "")[:]))

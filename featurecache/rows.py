@@ -55,11 +55,6 @@ class RowSource:
         }
         self._stacks: OrderedDict[tuple[int, int], Stack] = OrderedDict()
 
-    @property
-    def part_count(self) -> int:
-        """Parts that the store had when it was looked at; a rival may add others later."""
-        return len(self._parts)
-
     def current(self, part: int) -> np.ndarray:
         """Which rows of a part count in it: bool (N,), False for superseded series."""
         return self._parts[part].rows(self._parts[part].counts)

@@ -64,10 +64,6 @@ class TableBlock:
     rows: pd.DataFrame
 
 
-COLUMNS = {"series": SERIES_COLUMNS, "slices": SLICES_COLUMNS}
-"""Table -> its columns and their types."""
-
-
 @dataclass(frozen=True, slots=True)
 class PartTables:
     """What a part holds, apart from features.
@@ -197,21 +193,6 @@ def _slice_row(
         "z_mm": slice_.z_mm,
         "gap_mm": slice_.gap_mm,
     }
-
-
-def as_text(values: np.ndarray) -> np.ndarray:
-    """A column as it was read, with text as Python strings.
-
-    Parameters
-    ----------
-    values : ndarray
-        From an array of the store.
-
-    Returns
-    -------
-    ndarray
-    """
-    return values.astype(object).astype(str) if values.dtype.kind == "T" else values
 
 
 def _typed(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:

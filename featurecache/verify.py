@@ -8,8 +8,13 @@ import numpy as np
 import pandas as pd
 
 from featurecache import arrays
-from featurecache.blueprints import GROUPS
 from featurecache.chunks import file_rows
+from featurecache.columns import (
+    GROUPS,
+    TABLES,
+    as_text,
+    columns_of,
+)
 from featurecache.errors import StoreCorruptError, StoreError
 from featurecache.faults import COPY, EXTRACT, GC, REPAIR, STRANGER, Fault, Kind, VerifyReport
 from featurecache.feature_checks import FeatureChecks
@@ -20,7 +25,6 @@ from featurecache.open_storage import open_storage
 from featurecache.part_numbers import lost_parts, part_name, parts_there, replaced_parts
 from featurecache.storage import Storage, walk
 from featurecache.table_checks import table_findings
-from featurecache.tables import COLUMNS, as_text
 
 
 def verify(
@@ -119,7 +123,7 @@ class _Verification:
         attributes = self._attributes(folder)
         for group in GROUPS:
             self._attributes(f"{folder}/{group}")
-        tables = {name: self._table(folder, name, attributes.get(f"n_{name}")) for name in COLUMNS}
+        tables = {name: self._table(folder, name, attributes.get(f"n_{name}")) for name in TABLES}
         series, slices = tables["series"], tables["slices"]
         if series is not None and slices is not None:
             for column, what in table_findings(series, slices, self._hashed):
@@ -150,14 +154,14 @@ class _Verification:
         """The table, or None where any column cannot be read."""
         files = self._storage.read_below(f"{folder}/{table}")
         columns: dict[str, np.ndarray] = {}
-        for column in COLUMNS[table]:
+        for column in columns_of(table):
             start = f"{column}/"
             own = {k.removeprefix(start): v for k, v in files.items() if k.startswith(start)}
             values = self._column(f"{folder}/{table}/{column}", own, n_rows)
             if values is not None:
                 columns[column] = as_text(values)
                 n_rows = len(values) if n_rows is None else n_rows
-        return pd.DataFrame(columns) if len(columns) == len(COLUMNS[table]) else None
+        return pd.DataFrame(columns) if len(columns) == len(columns_of(table)) else None
 
     def _column(
         self, where: str, files: Mapping[str, bytes], n_rows: int | None

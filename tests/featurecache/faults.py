@@ -234,7 +234,7 @@ def small_tables(lengths):
             for k in range(n_slices)
         ]
         first += n_slices
-    return PartTables(
+    return PartTables.of(
         pd.DataFrame(series, columns=list(SERIES_COLUMNS)),
         pd.DataFrame(slices, columns=list(SLICES_COLUMNS)),
     )

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -19,8 +20,6 @@ from featurecache.extract import extract, preflight
 from featurecache.feature_array import FeatureArray
 from featurecache.identifiers import Identifiers
 from featurecache.open_storage import open_storage
-from featurecache.options import ExtractOptions
-from featurecache.scan import scan
 from featurecache.store import FeatureStore, describe
 
 OPTIONS = {
@@ -44,18 +43,21 @@ def matrices():
 
 
 @pytest.fixture(scope="module")
-def scanned(tmp_path_factory):
-    """Index of a small phantom, and a local store of it."""
-    from featurecache.phantom import write_phantom
+def run(small_index, split_options):
+    """run(store, **options) -> report of an extraction."""
 
-    folder = tmp_path_factory.mktemp("s3")
-    write_phantom(folder / "phantom", patients=2, seed=3, series="thick", size=64)
-    scan(folder / "phantom" / "dicom", folder / "index.sqlite", workers=1)
-    report = extract(
-        folder / "index.sqlite", folder / "local.zarr", ExtractOptions(**OPTIONS), KEEP
-    )
-    assert report.exit_code == 0
-    return folder
+    def call(store, **options):
+        return extract(small_index, store, *split_options(**{**OPTIONS, **options}), KEEP)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def local(run, tmp_path_factory):
+    """What an extraction leaves in a folder: key -> bytes."""
+    path = tmp_path_factory.mktemp("s3") / "local.zarr"
+    assert run(path).exit_code == 0
+    return objects(path)
 
 
 @pytest.mark.s3
@@ -115,11 +117,9 @@ def test_storage_goes_to_another_process_without_credentials(bucket, make_store,
 
 
 @pytest.mark.s3
-def test_extraction_into_a_bucket_gives_the_bytes_of_a_local_one_and_is_resumed(scanned, bucket):
+def test_extraction_into_a_bucket_gives_the_bytes_of_a_local_one_and_is_resumed(run, local, bucket):
     url = f"{bucket}/c.zarr"
-    options = ExtractOptions(**OPTIONS)
-    assert extract(scanned / "index.sqlite", url, options, KEEP).exit_code == 0
-    local = objects(scanned / "local.zarr")
+    assert run(url).exit_code == 0
     assert objects(url) == local
 
     storage = open_storage(url)
@@ -128,7 +128,7 @@ def test_extraction_into_a_bucket_gives_the_bytes_of_a_local_one_and_is_resumed(
         storage._obstore.delete(storage._client, key)
     with pytest.raises(StoreIncompleteError):
         FeatureStore.open(url)["squeezenet1_1"]
-    report = extract(scanned / "index.sqlite", url, options, KEEP)
+    report = run(url)
     assert (report.timing.units, report.exit_code) == (2, 0)
     assert objects(url) == local
 
@@ -138,27 +138,34 @@ import json, sys
 from pathlib import Path
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
-from featurecache.options import ExtractOptions
+from featurecache.options import FeatureOptions, RunOptions
 if __name__ == "__main__":
+    features, how = json.loads(sys.argv[3]), json.loads(sys.argv[4])
     report = extract(
-        Path(sys.argv[1]), sys.argv[2], ExtractOptions(**json.loads(sys.argv[3])), Identifiers(None)
+        Path(sys.argv[1]), sys.argv[2], [FeatureOptions(**features)], RunOptions(**how),
+        Identifiers(None),
     )
     print(report.exit_code, report.units_done)
 """
 
 
 @pytest.mark.s3
-def test_two_extractions_at_once_leave_one_store(scanned, bucket, tmp_path):
+def test_two_extractions_at_once_leave_one_store(
+    small_index, split_options, local, bucket, tmp_path
+):
+    [features], how = split_options(**OPTIONS)
     (tmp_path / "rival.py").write_text(RIVAL)
-    command = [sys.executable, str(tmp_path / "rival.py"), str(scanned / "index.sqlite"),
-               f"{bucket}/c.zarr", json.dumps(OPTIONS)]  # fmt: skip
+    told = [json.dumps(asdict(one)) for one in (features, how)]
+    command = [
+        sys.executable, str(tmp_path / "rival.py"), str(small_index), f"{bucket}/c.zarr", *told
+    ]  # fmt: skip
     rivals = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ})
         for _ in range(2)
     ]
     answers = [rival.communicate(timeout=300)[0].split() for rival in rivals]
     assert [code for code, _ in answers] == ["0", "0"]
-    assert objects(f"{bucket}/c.zarr") == objects(scanned / "local.zarr")
+    assert objects(f"{bucket}/c.zarr") == local
 
 
 @pytest.mark.s3
@@ -183,7 +190,7 @@ def test_a_stop_at_any_request_to_write_is_continued_to_the_same_bytes(bucket, f
 
 
 @pytest.mark.s3
-def test_a_rival_with_another_recipe_or_plan_is_told_apart(scanned, bucket, faults):
+def test_a_rival_with_another_recipe_or_plan_is_told_apart(run, bucket):
     """The rival is faster by one request: it creates the features just before this run does."""
     from featurecache.errors import StoreMismatchError
     from featurecache.object_storage import ObjectStorage
@@ -196,17 +203,16 @@ def test_a_rival_with_another_recipe_or_plan_is_told_apart(scanned, bucket, faul
         def put(self, key, data, mode):
             if key.endswith("status/squeezenet1_1/zarr.json") and self.rival is not None:
                 rival, Overtaken.rival = self.rival, None
-                options = ExtractOptions(**{**OPTIONS, **rival, "plan_only": True})
-                extract(scanned / "index.sqlite", url, options, KEEP)
+                run(url, plan_only=True, **rival)
             return super().put(key, data, mode)
 
     Overtaken.rival = {"zoom": 96}
     with pytest.raises(StoreMismatchError, match="zoom is 96"):
-        extract(scanned / "index.sqlite", Overtaken(url), ExtractOptions(**OPTIONS), KEEP)
+        run(Overtaken(url))
 
     url = f"{bucket}/d.zarr"
     Overtaken.rival = {"batch_size": 8}
-    report = extract(scanned / "index.sqlite", Overtaken(url), ExtractOptions(**OPTIONS), KEEP)
+    report = run(Overtaken(url))
     assert report.exit_code == 0
     attributes = FeatureArray(open_storage(url), 0, "squeezenet1_1").attributes
     assert attributes["plan"]["batch_size"] == 8
@@ -226,10 +232,12 @@ def test_what_lies_there_already_is_no_store(bucket):
 
 
 @pytest.mark.s3
-def test_missing_bucket_is_found_before_any_work_and_named(s3_server, s3_environment):
+def test_missing_bucket_is_found_before_any_work_and_named(
+    s3_server, s3_environment, split_options
+):
     words = rf"s3://nowhere/x at {s3_server}: there is no bucket of this name"
     for call in (lambda: FeatureStore.open("s3://nowhere/x"),
-                 lambda: preflight("s3://nowhere/x", ExtractOptions(**OPTIONS))):  # fmt: skip
+                 lambda: preflight("s3://nowhere/x", *split_options(**OPTIONS))):  # fmt: skip
         with pytest.raises(StoreError, match=words):
             call()
 

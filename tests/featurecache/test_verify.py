@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from featurecache import arrays
-from featurecache.blueprints import part_files
+from featurecache.columns import part_draft
 from featurecache.errors import StoreError
 from featurecache.feature_array import FeatureArray
 from featurecache.metadata import read_metadata, sealed
@@ -215,7 +215,7 @@ def write_column(store, column, change):
     tables = {name: arrays.read_table(storage, 0, name) for name in ("series", "slices")}
     table, _, name = column.partition("/")
     tables[table][name] = change(tables[table][name])
-    files = part_files(PartTables.of(**tables))
+    files = part_draft(storage, PartTables.of(**tables)).files()
     storage.write(f"part-0000/{column}/c.0", files[f"{column}/c.0"])
 
 
