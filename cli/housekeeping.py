@@ -14,8 +14,7 @@ from cli.options import (
     store_argument,
     workers_option,
 )
-
-_FORMATS = {".npz": "npz", ".h5": "h5", ".hdf5": "h5", ".parquet": "parquet"}
+from featurecache.location import Location
 
 
 @click.command(
@@ -33,7 +32,7 @@ _FORMATS = {".npz": "npz", ".h5": "h5", ".hdf5": "h5", ".parquet": "parquet"}
 @click.pass_context
 def verify(
     context: click.Context,
-    store: Path,
+    store: Location,
     repair: bool,
     index: Path | None,
     key: Path | None,
@@ -66,7 +65,7 @@ def verify(
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @json_option
 @click.pass_context
-def gc(context: click.Context, store: Path, dry_run: bool, as_json: bool) -> None:
+def gc(context: click.Context, store: Location, dry_run: bool, as_json: bool) -> None:
     """Remove debris of killed runs, and rows that a later part supersedes.
 
     Series whose files changed are in a store twice, and only the later rows count. They are
@@ -74,7 +73,7 @@ def gc(context: click.Context, store: Path, dry_run: bool, as_json: bool) -> Non
     rows before, after and at every moment in between. Needs room for a copy of these rows. Exit
     code 5 if unfinished features stand in the way.
     """
-    from featurecache.gc import gc as collect
+    from featurecache.housekeeping.gc import gc as collect
 
     with progress_bar("gc", unit="rows") as progress:
         report = collect(store, dry_run=dry_run, progress=progress)
@@ -97,8 +96,8 @@ def diff(a: str, b: str, as_json: bool) -> None:
     slice, and errors are relative to A. Stores with different keys have no ids in common, so that
     only their recipes are compared.
     """
-    from featurecache.diff import Side, diff_text
-    from featurecache.diff import diff as compare
+    from featurecache.housekeeping.diff import Side, diff_text
+    from featurecache.housekeeping.diff import diff as compare
 
     with progress_bar("diff", unit="series") as progress:
         document = compare(Side.parse(a), Side.parse(b), progress)
@@ -115,14 +114,19 @@ def diff(a: str, b: str, as_json: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(sorted(set(_FORMATS.values()))),
+    type=click.Choice(["npz", "h5", "parquet"]),
     show_default="by the ending of OUT",
     help="One .npz, one HDF5 file with a data set per series, or a Parquet table.",
 )
 @click.option("--incomplete", is_flag=True, help="Export what there is of unfinished features.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def export(
-    store: Path, out: Path, features: str | None, form: str | None, incomplete: bool, force: bool
+    store: Location,
+    out: Location,
+    features: str | None,
+    form: str | None,
+    incomplete: bool,
+    force: bool,
 ) -> None:
     """Write a feature set as one file for other tools.
 
@@ -130,14 +134,12 @@ def export(
     Parquet in OUT.failed.parquet beside it. HDF5 and Parquet need the `export` extra.
     """
     from cli import tasks
-    from featurecache.export import export as write
+    from featurecache.housekeeping.export import export as write
 
-    name, form = tasks.features_to_export(store, features), form or _FORMATS.get(out.suffix.lower())
-    if form is None:
-        raise click.UsageError(f"OUT {out}: its ending says no format; add --format")
+    name = tasks.features_to_export(store, features)
     with progress_bar("export", unit="slices") as progress:
         report = write(
-            store, name, out, form, incomplete=incomplete, replace=force, progress=progress
+            store, name, Path(out), form, incomplete=incomplete, replace=force, progress=progress
         )
     echo(report.text())
 
@@ -149,13 +151,13 @@ def export(
 )
 @store_and_out_arguments
 @click.option("--features", multiple=True, help="Only this feature set; repeatable.")
-def pack(store: Path, out: Path, features: tuple[str, ...]) -> None:
+def pack(store: Location, out: Location, features: tuple[str, ...]) -> None:
     """Write a store with the same rows in few files, for shipping.
 
     OUT is a store like any other: one part, without superseded rows, with 65,536 slices to a
     file. Every command reads it, and so does plain zarr.
     """
-    from featurecache.pack import pack as write
+    from featurecache.housekeeping.pack import pack as write
 
     with progress_bar("pack", unit="rows") as progress:
         report = write(store, out, features, progress=progress)

@@ -118,19 +118,18 @@ def store_argument(function: F) -> F:
 
 
 def store_and_out_arguments(function: F) -> F:
-    """Add the arguments [STORE] OUT: where features are read, and what is written (Path)."""
+    """Add the arguments [STORE] OUT: what is read, and what is written (Path, or str of a URL)."""
 
     @wraps(function)
-    def command(*args: Any, out: tuple[Path, ...], **kwargs: Any) -> Any:
+    def command(*args: Any, out: tuple[Location, ...], **kwargs: Any) -> Any:
         if len(out) > 2:
             raise click.UsageError(f"expected [STORE] OUT, got {len(out)} paths")
         given = out[0] if len(out) == 2 else os.environ.get(ENVIRONMENT["store"])
-        store = Path(given) if given else project_default("store")()
+        store = parse_location(given) if given else project_default("store")()
         return function(*args, store=store, out=out[-1], **kwargs)
 
-    decorate = click.argument(
-        "out", nargs=-1, required=True, type=_path(), metavar="[STORE] OUT"
-    )  # fmt: skip
+    metavar = "[STORE] OUT"
+    decorate = click.argument("out", nargs=-1, required=True, type=StoreType(), metavar=metavar)
     return decorate(command)  # type: ignore[return-value]
 
 

@@ -12,7 +12,7 @@ from featurecache.project import load_project
 
 if TYPE_CHECKING:
     from featurecache.extract import ExtractReport
-    from featurecache.faults import VerifyReport
+    from featurecache.housekeeping.faults import VerifyReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
     from featurecache.options import FeatureOptions, RunOptions
@@ -421,12 +421,12 @@ def _listed_ids(store: Location, key: Path | None) -> "Identifiers | None":
     return ids
 
 
-def verify(store: Path, progress: Callable[[int, int], None]) -> "VerifyReport":
+def verify(store: Location, progress: Callable[[int, int], None]) -> "VerifyReport":
     """Read a whole store.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store.
     progress : callable
         Called with (units read, units there).
@@ -435,13 +435,13 @@ def verify(store: Path, progress: Callable[[int, int], None]) -> "VerifyReport":
     -------
     VerifyReport
     """
-    from featurecache.verify import verify as verify_store
+    from featurecache.housekeeping.verify import verify as verify_store
 
     return verify_store(store, progress)
 
 
 def repair(
-    store: Path,
+    store: Location,
     index: Path | None,
     key: Path | None,
     machine: dict[str, Any],
@@ -451,12 +451,12 @@ def repair(
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store.
     index, key : Path or None
         What ``--index`` and ``--key`` said.
     machine : dict
-        Fields of `featurecache.repair_units.Machine`.
+        Fields of `featurecache.housekeeping.repair_units.Machine`.
     progress : callable
         Called with (done, to do) of each step.
 
@@ -465,10 +465,10 @@ def repair(
     VerifyReport
     """
     wait_without_spinning()
+    from featurecache.housekeeping.repair import repair as repair_store
+    from featurecache.housekeeping.repair_units import Machine
     from featurecache.identifiers import Identifiers
     from featurecache.pool import default_workers
-    from featurecache.repair import repair as repair_store
-    from featurecache.repair_units import Machine
 
     path = key or load_project().key_for(store)
     machine["workers"] = machine["workers"] or default_workers()
@@ -481,12 +481,12 @@ def repair(
     )
 
 
-def features_to_export(store: Path, name: str | None) -> str:
+def features_to_export(store: Location, name: str | None) -> str:
     """The feature set to export: the named one, or the only one.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store.
     name : str or None
         What ``--features`` said.

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from featurecache.diff import OTHER_KEYS, Side, diff, diff_text
 from featurecache.errors import StoreIncompleteError, UsageError
+from featurecache.housekeeping.diff import OTHER_KEYS, Side, diff, diff_text
 from featurecache.metadata import sealed
 
 rng = np.random.default_rng(0)

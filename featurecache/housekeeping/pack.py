@@ -9,8 +9,8 @@ from featurecache import arrays
 from featurecache.blueprints import CHUNK_ROWS, root_files
 from featurecache.columns import part_draft
 from featurecache.errors import StoreError, UsageError
+from featurecache.housekeeping.merge import Merged
 from featurecache.local_storage import LocalStorage
-from featurecache.merge import Merged
 from featurecache.open_storage import open_storage
 from featurecache.storage import Storage, walk
 from featurecache.store import FeatureStore

@@ -11,17 +11,17 @@ from featurecache.columns import (
     TABLES,
 )
 from featurecache.errors import FeatureCacheError, StoreCorruptError, StoreError
-from featurecache.faults import REPAIR, VerifyReport
+from featurecache.housekeeping.faults import REPAIR, VerifyReport
+from featurecache.housekeeping.repair_metadata import CannotRepairError, metadata_again
+from featurecache.housekeeping.repair_tables import chunks_again
+from featurecache.housekeeping.repair_units import Machine, units_again
+from featurecache.housekeeping.verify import verify
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
 from featurecache.locks import store_lock
 from featurecache.open_storage import open_storage
 from featurecache.part_numbers import parts_there
-from featurecache.repair_metadata import CannotRepairError, metadata_again
-from featurecache.repair_tables import chunks_again
-from featurecache.repair_units import Machine, units_again
 from featurecache.storage import Storage
-from featurecache.verify import verify
 
 Progress = Callable[[int, int], None]
 

@@ -9,11 +9,11 @@ import pytest
 
 from featurecache import arrays
 from featurecache.errors import StoreCorruptError, StoreError, StoreLockedError
-from featurecache.gc import gc
+from featurecache.housekeeping.gc import gc
+from featurecache.housekeeping.verify import verify
 from featurecache.locks import store_lock
 from featurecache.open_storage import open_storage
 from featurecache.store import FeatureStore, describe
-from featurecache.verify import verify
 
 
 def matrices(seed, **rows):

@@ -16,15 +16,24 @@ from featurecache.columns import (
     columns_of,
 )
 from featurecache.errors import StoreCorruptError, StoreError
-from featurecache.faults import COPY, EXTRACT, GC, REPAIR, STRANGER, Fault, Kind, VerifyReport
-from featurecache.feature_checks import FeatureChecks
+from featurecache.housekeeping.faults import (
+    COPY,
+    EXTRACT,
+    GC,
+    REPAIR,
+    STRANGER,
+    Fault,
+    Kind,
+    VerifyReport,
+)
+from featurecache.housekeeping.feature_checks import FeatureChecks
+from featurecache.housekeeping.table_checks import table_findings
 from featurecache.identifiers import is_digest
 from featurecache.metadata import checked_metadata
 from featurecache.nodes import memory_store, open_array
 from featurecache.open_storage import open_storage
 from featurecache.part_numbers import lost_parts, part_name, parts_there, replaced_parts
 from featurecache.storage import Storage, walk
-from featurecache.table_checks import table_findings
 
 
 def verify(

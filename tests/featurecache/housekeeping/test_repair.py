@@ -1,5 +1,6 @@
 """What is damaged is written again, bit for bit, or left as it is with the reason."""
 
+import errno
 import shutil
 
 import numpy as np
@@ -10,14 +11,16 @@ from featurecache import arrays
 from featurecache.errors import StoreLockedError, UsageError
 from featurecache.extract import extract
 from featurecache.feature_array import FeatureArray
+from featurecache.housekeeping.gc import gc
+from featurecache.housekeeping.repair import repair
+from featurecache.housekeeping.repair_units import Machine
+from featurecache.housekeeping.verify import verify
 from featurecache.identifiers import Identifiers, create_key
 from featurecache.locks import store_lock
 from featurecache.open_storage import open_storage
 from featurecache.options import FeatureOptions, RunOptions
-from featurecache.repair import repair
-from featurecache.repair_units import Machine
 from featurecache.scan import scan
-from featurecache.verify import verify
+from featurecache.store import FeatureStore
 
 OPTIONS = {
     "backbone": "squeezenet1_1", "weights": "random:0", "size": 48, "precision": "fp32",
@@ -261,6 +264,71 @@ def test_units_that_were_never_computed_are_left_to_extract(store, mend):
     (store / "part-0001/status/one/c.1").unlink()
     report = mend()
     assert (report.state, report.repaired) == ("unfinished", [])
+
+
+def test_a_repair_killed_at_any_write_made_nothing_worse_and_can_be_repeated(
+    made, store, tmp_path, faults
+):
+    for file in ("features/one/c.0.0", "status/one/c.0", "series/study/c.0", "slices/zarr.json"):
+        flip(store / "part-0000" / file)
+    load, clean = lambda: Identifiers.load(made / "key"), content(made / "cache.zarr")
+    damaged = {fault.file for fault in verify(store).faults}
+    for step in range(1, 20):
+        trial = shutil.copytree(store, tmp_path / f"trial-{step}.zarr")
+        storage = faults.FaultyLocalStorage(trial, at=step, how="torn")
+        try:
+            repair(storage, made / "index.sqlite", load, MACHINE)
+            break
+        except faults.Killed:
+            assert {
+                fault.file for fault in verify(trial).faults if fault.kind != "stray"
+            } <= damaged
+            if step in (2, 5, 7, 8):  # amid metadata, tables, and between the chunks of a unit
+                repair(trial, made / "index.sqlite", load, MACHINE)
+                gc(trial)
+                assert content(trial) == clean
+    assert len(storage.steps) == 8
+    assert content(trial) == clean
+
+
+def test_a_full_disk_stops_a_repair_and_leaves_what_was_there(made, store, faults):
+    flip(store / "part-0000/features/one/c.0.0")
+    before = content(store)
+    storage = faults.FaultyLocalStorage(store, at=1, how=errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left"):
+        repair(storage, made / "index.sqlite", lambda: Identifiers.load(made / "key"), MACHINE)
+    assert content(store) == before
+
+
+def test_superseded_rows_do_not_keep_the_others_of_their_unit_from_being_repaired(
+    made, store, mend, tmp_path
+):
+    def change(files):
+        dicom = pydicom.dcmread(files[0])
+        dicom.KVP = 99
+        dicom.save_as(files[0])
+
+    index = scanned_again(made, tmp_path, change)
+    for one in SETS:
+        compute(index, store, made / "key", **one)
+    assert len(list(store.glob("part-*"))) == 3
+    before = FeatureStore.open(store)["one"].to_numpy()
+    units = len(list((store / "part-0000/features/one").glob("c.*")))
+    for unit in range(units):
+        flip(store / f"part-0000/features/one/c.{unit}.0")
+    assert mend(index=index).state == "sound"
+    np.testing.assert_array_equal(FeatureStore.open(store)["one"].to_numpy(), before)
+
+
+def test_metadata_of_a_part_that_replaces_others_come_back_as_they_were(store, mend):
+    (store / "part-0001").rename(store / "part-0002")
+    shutil.copytree(store / "part-0000", store / "part-0001")
+    gc(store)
+    assert [path.name for path in sorted(store.glob("part-*"))] == ["part-0003"]
+    clean = content(store)
+    flip(store / "part-0003/zarr.json")
+    assert mend().state == "sound"
+    assert content(store) == clean
 
 
 def test_a_store_with_kept_ids_gets_its_root_back_without_a_key(made, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from featurecache.errors import MissingResourceError, StoreIncompleteError, UsageError
-from featurecache.export import export
+from featurecache.housekeeping.export import export
 from featurecache.store import FeatureStore
 
 rng = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def test_equal_stores_give_equal_files(store, tmp_path, form):
 
 def test_parquet_spans_several_row_groups(tmp_path, make_store, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("featurecache.export_formats._ROW_GROUP_ROWS", 4)
+    monkeypatch.setattr("featurecache.housekeeping.export_formats._ROW_GROUP_ROWS", 4)
     store = make_store(tmp_path / "c.zarr", MATRICES)
     report = export(store, "toy", tmp_path / "x.parquet", "parquet")
     assert report.failed_out is None

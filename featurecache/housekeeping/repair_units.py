@@ -13,10 +13,10 @@ from featurecache.embed import Embedder
 from featurecache.errors import FeatureCacheError, StoreCorruptError
 from featurecache.feature_array import FeatureArray
 from featurecache.framing import fit_of
+from featurecache.housekeeping.repair_metadata import CannotRepairError
 from featurecache.options import FeatureOptions
 from featurecache.pipeline import run
 from featurecache.plan import earlier_plan
-from featurecache.repair_metadata import CannotRepairError
 from featurecache.rows import RowSource
 from featurecache.runner import open_backbone
 from featurecache.storage import Storage

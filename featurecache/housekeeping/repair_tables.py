@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from featurecache.arrays import read_table
 from featurecache.columns import TABLES, columns_of, part_draft
+from featurecache.housekeeping.repair_metadata import CannotRepairError
 from featurecache.identifiers import Identifiers
 from featurecache.part_numbers import part_name
-from featurecache.repair_metadata import CannotRepairError
 from featurecache.storage import Storage
 from featurecache.tables import part_tables, series_source
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import zarr
 
-from featurecache import pack as module
 from featurecache.errors import StoreIncompleteError, UsageError
-from featurecache.pack import pack, shard_rows
+from featurecache.housekeeping import pack as module
+from featurecache.housekeeping.pack import pack, shard_rows
+from featurecache.housekeeping.verify import verify
 from featurecache.store import FeatureStore
-from featurecache.verify import verify
 
 rng = np.random.default_rng(0)
 A = {name: rng.normal(size=(n, 3)).astype("float32") for name, n in [("a", 70), ("b", 3)]}
@@ -74,6 +74,16 @@ def test_packing_twice_gives_the_same_bytes_and_a_packed_store_packs_to_itself(s
         pack(tmp_path / f"{source}.zarr", tmp_path / f"{out}.zarr")
     files = [content(tmp_path / f"{name}.zarr") for name in "pqr"]
     assert files[0] == files[1] == files[2]
+
+
+def test_a_bucket_gets_the_objects_that_a_folder_has(store, tmp_path, faults):
+    bucket = faults.MemoryStorage()
+    pack(store, bucket)
+    pack(store, tmp_path / "p.zarr")
+    assert bucket.objects == {str(key): data for key, data in content(tmp_path / "p.zarr").items()}
+    assert verify(bucket).state == "sound"
+    with pytest.raises(UsageError, match="is there already"):
+        pack(store, bucket)
 
 
 def test_a_store_is_whole_or_not_there(store, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from featurecache.errors import UsageError
-from featurecache.export_formats import (
+from featurecache.housekeeping.export_formats import (
     WRITERS,
     Exported,
     check_format,
@@ -17,6 +17,7 @@ from featurecache.export_formats import (
 )
 from featurecache.store import FeatureSet, FeatureStore
 
+_FORMATS = {".npz": "npz", ".h5": "h5", ".hdf5": "h5", ".parquet": "parquet"}
 _SLICE_COLUMNS = ["series", "study", "patient", "slice", "position", "z_mm", "gap_mm"]
 
 
@@ -52,7 +53,7 @@ class ExportReport:
 
 
 def export(
-    store: str | Path, name: str, out: Path, form: str, *, incomplete: bool = False,
+    store: str | Path, name: str, out: Path, form: str | None = None, *, incomplete: bool = False,
     replace: bool = False, progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:  # fmt: skip
     """Write a feature set as one file that other tools read.
@@ -65,8 +66,8 @@ def export(
         Name of the feature set.
     out : Path
         The file; it appears when it is whole.
-    form : {"npz", "h5", "parquet"}
-        Format, see `featurecache.export_formats`.
+    form : {"npz", "h5", "parquet"}, optional
+        Format, see `featurecache.housekeeping.export_formats`; by default what the ending says.
     incomplete : bool
         Export what there is of a feature set that is not finished; what is missing is listed
         among the failed slices.
@@ -82,12 +83,15 @@ def export(
     Raises
     ------
     UsageError
-        The file is there already, or its folder is not.
+        The file is there already, its folder is not, or its ending says no format.
     MissingResourceError
         A package for the format is not installed.
     StoreError
         The store cannot be read, or the feature set is unfinished.
     """
+    form = form or _FORMATS.get(out.suffix.lower())
+    if form is None:
+        raise UsageError(f"OUT {out}: its ending says no format; add --format")
     if form not in WRITERS:
         raise UsageError(f"--format {form}: expected one of {', '.join(WRITERS)}")
     check_format(form)

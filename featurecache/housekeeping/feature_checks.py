@@ -8,8 +8,8 @@ import numpy as np
 from featurecache.arrays import OK, UNWRITTEN
 from featurecache.chunks import chunk_numbers
 from featurecache.errors import StoreCorruptError
-from featurecache.faults import COPY, EXTRACT, GC, REPAIR, Fault
 from featurecache.feature_array import FeatureArray
+from featurecache.housekeeping.faults import COPY, EXTRACT, GC, REPAIR, Fault
 from featurecache.metadata import read_metadata
 from featurecache.part_numbers import part_name
 from featurecache.recipe import fingerprint_of

@@ -10,9 +10,9 @@ from uuid import uuid4
 from featurecache import arrays
 from featurecache.columns import part_draft
 from featurecache.errors import StoreError, StoreIncompleteError
+from featurecache.housekeeping.merge import Merged
 from featurecache.local_storage import LocalStorage
 from featurecache.locks import store_lock
-from featurecache.merge import Merged
 from featurecache.open_storage import open_storage
 from featurecache.part_numbers import list_parts, part_name, replaced_parts
 from featurecache.storage import Storage, walk

@@ -10,12 +10,12 @@ from featurecache import arrays
 from featurecache.columns import part_draft
 from featurecache.errors import StoreError
 from featurecache.feature_array import FeatureArray
+from featurecache.housekeeping.verify import verify
 from featurecache.metadata import read_metadata, sealed
 from featurecache.nodes import encode_rows
 from featurecache.open_storage import open_storage
 from featurecache.store import FeatureStore
 from featurecache.tables import PartTables
-from featurecache.verify import verify
 
 rng = np.random.default_rng(0)
 FIRST = {"a": rng.normal(size=(70, 3)).astype("float32"), "b": np.ones((3, 3), "float32")}
