@@ -11,8 +11,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NETWORK = (
     click.option(
+        "--system",
+        help="Instead of --backbone: the features and the series of a published system; "
+        "`seqhead systems` lists them.",
+    ),
+    click.option(
         "--backbone",
-        required=True,
         help="A torchvision classifier (vgg16, resnet50, squeezenet1_1, ...), timm:NAME or a "
         "registered name. Several, separated by commas, share the decoding.",
     ),
@@ -84,6 +88,24 @@ _ZOOM = (
     ),
 )
 
+_VIEWS = (
+    click.option(
+        "--views",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Also so many augmented views of every series (rotated, mirrored or shifted), as "
+        "feature sets NAME.view1, NAME.view2, ...",
+    ),
+    click.option(
+        "--view-seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of the views.",
+    ),
+)
+
 _NUMBERS = (
     click.option(
         "--precision",
@@ -144,6 +166,11 @@ _WORK = (
         metavar="I/N",
         help="Compute only this share of the units, I from 1 to N; shards run side by side.",
     ),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Write nothing; say what there is to do, and how long it would take.",
+    ),
     click.option("--plan-only", is_flag=True, help="Make the plan of the work and stop."),
     click.option(
         "--retry-failed", is_flag=True, help="Try again what failed for a passing reason."
@@ -180,7 +207,7 @@ _SCAN = (
 
 def extract_options(function: F) -> F:
     """Add the options that become feature sets and `RunOptions`, but `--workers`."""
-    return _apply(function, _NETWORK + _IMAGE + _ZOOM + _NUMBERS + _MACHINE + _WORK)
+    return _apply(function, _NETWORK + _IMAGE + _ZOOM + _VIEWS + _NUMBERS + _MACHINE + _WORK)
 
 
 def image_options(function: F) -> F:

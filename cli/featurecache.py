@@ -150,7 +150,8 @@ def scan(
 @main.command(
     resumable=True,
     example="featurecache extract --backbone vgg16\n"
-    "featurecache extract /data/ct --backbone timm:xception --windows brain,subdural,bone",
+    "featurecache extract /data/ct --backbone timm:xception --windows brain,subdural,bone\n"
+    "featurecache extract --system drct2",
 )
 @source_argument
 @extract_options
@@ -176,6 +177,7 @@ def extract(
     nifti_ids: Path | None,
     select: tuple[str, ...],
     as_json: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Run a frozen CNN over every slice and store the features.
@@ -186,12 +188,21 @@ def extract(
     are listed.
     """
     from cli import tasks
+    from cli.requested import requested
 
-    report = tasks.extract(
+    what = (
         source, tasks.index_path(index, store), store,
-        lambda: tasks.identifiers(key, store, keep_ids), options, tasks.selection(select),
-        assume_hu=assume_hu, min_slices=min_slices, nifti_ids=nifti_ids,
+        lambda: tasks.identifiers(key, store, keep_ids, create=not dry_run),
+        requested(context, options, select),
     )  # fmt: skip
+    scanning: dict[str, Any] = {
+        "assume_hu": assume_hu, "min_slices": min_slices, "nifti_ids": nifti_ids
+    }  # fmt: skip
+    if dry_run:
+        estimate = tasks.dry_run(*what, **scanning)
+        echo_json(estimate.document()) if as_json else echo(estimate.text())
+        return
+    report = tasks.extract(*what, **scanning)
     if as_json:
         echo_json(report.document())
     else:

@@ -7,6 +7,7 @@ import click
 
 from cli.common import CommandGroup, echo, echo_json, wait_without_spinning
 from cli.options import json_option, key_option, labels_options, store_argument
+from cli.systems import describe, system_options, systems
 from featurecache.location import Location
 
 
@@ -73,12 +74,13 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
 
 @main.command(
     example="seqhead fit --rnn gru\nseqhead fit --rnn lstm --bidirectional --pool attention\n"
-    "seqhead fit --head svm --svm-input padded"
+    "seqhead fit --head svm --svm-input padded\nseqhead fit --system sdlm"
 )
 @store_argument
 @labels_options
 @key_option
 @_features_option
+@system_options
 @click.option(
     "--level",
     type=click.Choice(["series", "slice"]),
@@ -90,14 +92,15 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
     type=click.Choice(["sequence", "svm"]),
     default="sequence",
     show_default=True,
-    help="A network over the slices, or a linear SVM on the whole series.",
+    help="A network over the slices, or a linear SVM on series (at level slice, on slices).",
 )
 @click.option(
     "--rnn",
-    type=click.Choice(["gru", "lstm", "none"]),
+    type=click.Choice(["gru", "lstm", "tcn", "transformer", "none"]),
     default="gru",
     show_default=True,
-    help="Recurrent layer over the slices.",
+    help="What looks across slices: a recurrent layer, dilated convolutions (tcn) or "
+    "self-attention.",
 )
 @click.option("--bidirectional", is_flag=True, help="Read the slices in both directions.")
 @click.option(
@@ -108,11 +111,11 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
     help="State size of each direction.",
 )
 @click.option(
-    "--layers", type=click.IntRange(1), default=1, show_default=True, help="Recurrent layers."
+    "--layers", type=click.IntRange(1), default=1, show_default=True, help="Layers of it."
 )
 @click.option(
     "--pool",
-    type=click.Choice(["last", "mean", "max", "attention"]),
+    type=click.Choice(["last", "mean", "max", "attention", "gated-attention"]),
     show_default="max",
     help="Over the slices of a series (not over the image: that is `extract --pool`).",
 )
@@ -125,10 +128,10 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
 )
 @click.option(
     "--loss",
-    type=click.Choice(["bce", "mse"]),
+    type=click.Choice(["bce", "mse", "focal"]),
     default="bce",
     show_default=True,
-    help="Cross entropy, or squared difference of the probabilities.",
+    help="Cross entropy, squared difference of the probabilities, or focal loss.",
 )
 @click.option(
     "--epochs",
@@ -186,6 +189,10 @@ def fit(
     the split, the predictions and everything needed to repeat it. Series that a PatientID or a
     StudyInstanceUID connects, in DICOM or in the labels, count as one patient.
 
+    With --system, the head, its training and the features are those of a published system; other
+    options change it. Features of another recipe are refused with the command that extracts the
+    right ones.
+
     An option that would have no effect is refused. Exit code 3 if series had to be left out because
     none of their slices has features; they are listed.
     """
@@ -212,6 +219,11 @@ def fit(
 @click.argument("run", type=click.Path(path_type=Path))
 @store_argument
 @click.option("--features", show_default="that of the fit", help="Which feature set of the store.")
+@click.option(
+    "--second-features",
+    show_default="that of the fit",
+    help="Which feature set of the enlarged slices, of a run that reads two.",
+)
 @click.option(
     "--allow-numerics",
     is_flag=True,
@@ -253,8 +265,14 @@ def predict(
     show_default="that of the fit",
     help="What is counted. Series: the largest of its slices; patient: the mean of its series.",
 )
+@click.option(
+    "--combine",
+    metavar="RULE",
+    show_default="max",
+    help="How the slices of a slice run make a series: max, p95, any or K-consecutive.",
+)
 @json_option
-def evaluate(run: Path | None, level: str | None, as_json: bool) -> None:
+def evaluate(run: Path | None, level: str | None, combine: str | None, as_json: bool) -> None:
     """Score a run on its held-out patients, beside a baseline that knows no pixel.
 
     The baseline is a logistic regression on number of slices, extent, spacing, field of view and
@@ -265,11 +283,15 @@ def evaluate(run: Path | None, level: str | None, as_json: bool) -> None:
     from seqhead.text import evaluation_text
 
     opened = chosen_run(run)
-    evaluation = evaluate_run(opened, level)
+    evaluation = evaluate_run(opened, level, combine=combine)
     if as_json:
         echo_json(evaluation.document())
     else:
         echo("\n".join(evaluation_text(evaluation, opened.path.as_posix())))
+
+
+main.add_command(systems)
+main.add_command(describe)
 
 
 if __name__ == "__main__":

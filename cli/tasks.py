@@ -1,8 +1,9 @@
 """Steps that command bodies are made of: each resolves paths and calls one library function."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
@@ -11,11 +12,12 @@ from featurecache.location import Location
 from featurecache.project import load_project
 
 if TYPE_CHECKING:
+    from cli.requested import Requested
+    from featurecache.estimate import Estimate
     from featurecache.extract import ExtractReport
     from featurecache.housekeeping.faults import VerifyReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
-    from featurecache.options import FeatureOptions, RunOptions
     from featurecache.select import Selection
 
 
@@ -182,7 +184,9 @@ def explain(index: Path, path: Path, selection: "Selection", as_json: bool) -> s
     return explain_path(index, path, selection)
 
 
-def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
+def identifiers(
+    key: Path | None, store: Location, keep: bool, *, create: bool = True
+) -> "Identifiers":
     """Load the key of a store; a new store gets a new key.
 
     Parameters
@@ -193,6 +197,8 @@ def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
         The store in use.
     keep : bool
         Identifiers stay as they are; no key is needed.
+    create : bool
+        False: nothing is written, and a store that is not there yet gets a key of zeros.
 
     Returns
     -------
@@ -211,6 +217,8 @@ def identifiers(key: Path | None, store: Location, keep: bool) -> "Identifiers":
             raise StoreMismatchError(
                 f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
             )
+    elif not create and not path.exists():
+        return Identifiers(None if keep else bytes(32))
     elif not keep:
         path.parent.mkdir(parents=True, exist_ok=True)
         if create_key(path):
@@ -235,8 +243,7 @@ def extract(
     index: Path,
     store: Location,
     ids: "Callable[[], Identifiers]",
-    options: dict[str, Any],
-    selection: "Selection",
+    asked: "Requested",
     **scan_options: Any,
 ) -> "ExtractReport":
     """Scan what changed, then extract, with progress bars.
@@ -251,10 +258,8 @@ def extract(
         Where the features go.
     ids : callable
         Gives the ids of the store; called when nothing is wrong with the options.
-    options : dict
-        Of `featurecache.options.feature_sets`, and the fields of `RunOptions`.
-    selection : Selection
-        Which series are used.
+    asked : Requested
+        Feature sets, how to run, and which series.
     **scan_options
         Of `featurecache.scan.scan`.
 
@@ -272,25 +277,53 @@ def extract(
     from featurecache.extract import extract as extract_features
     from featurecache.extract import preflight
 
-    features, run = _split(options)
-    preflight(store, features, run)
+    preflight(store, asked.features, asked.run)
     with progress_bar("extract", unit="slices") as progress:
         return extract_features(
-            index, store, features, run, ids(), selection=selection, progress=progress,
-            refresh=lambda: scan(source, index, workers=run.workers, **scan_options),
+            index, store, asked.features, asked.run, ids(), selection=asked.selection,
+            progress=progress,
+            refresh=lambda: scan(source, index, workers=asked.run.workers, **scan_options),
             waiting=lambda holder: echo_note(f"waiting for {holder}, who makes the plan"),
         )  # fmt: skip
 
 
-def _split(options: dict[str, Any]) -> "tuple[Sequence[FeatureOptions], RunOptions]":
-    """Options of the command -> feature sets, and how to run."""
-    from featurecache.options import RunOptions, Shard, feature_sets
+def dry_run(
+    source: Path | None,
+    index: Path,
+    store: Location,
+    ids: "Callable[[], Identifiers]",
+    asked: "Requested",
+    **scan_options: Any,
+) -> "Estimate":
+    """Say what `extract` would do, and write nothing.
 
-    names = {field.name for field in fields(RunOptions)}
-    run = {name: value for name, value in options.items() if name in names}
-    run["shard"] = None if run["shard"] is None else Shard.parse(run["shard"])
-    sets = {name: value for name, value in options.items() if name not in names}
-    return feature_sets(**sets), RunOptions(**run)
+    Parameters
+    ----------
+    source, index, store, ids, asked, **scan_options
+        As in `extract`. Where there is no index yet, files are scanned into a temporary one.
+
+    Returns
+    -------
+    Estimate
+    """
+    wait_without_spinning()
+    from featurecache.dry_run import estimate
+    from featurecache.extract import preflight
+    from featurecache.job import Job
+    from featurecache.open_storage import open_storage
+
+    run, storage = asked.run, open_storage(store)
+    preflight(storage, asked.features, run)
+    shares = () if run.shard is None else (run.shard,)
+    with ExitStack() as stack:
+        if not index.exists():
+            check_source(source)
+            folder = stack.enter_context(TemporaryDirectory())
+            index = Path(folder) / "index.sqlite"
+            scan(source, index, workers=run.workers, **scan_options)
+        else:
+            echo_note(f"as of the last scan ({index}): files that came later are not counted")
+        return estimate(Job(index, storage, asked.features, run, ids(), shares), asked.selection)
 
 
 def print_extract(report: "ExtractReport") -> None:

@@ -9,6 +9,7 @@ from featurecache.chunks import chunk_numbers, file_rows, read_rows, remedy
 from featurecache.errors import StoreCorruptError, StoreError, StoreLockedError
 from featurecache.metadata import read_metadata
 from featurecache.nodes import decode_rows, encode_rows, open_array
+from featurecache.plain_array import PlainArray, is_plain
 from featurecache.storage import Storage
 
 
@@ -49,9 +50,9 @@ class FeatureArray:
         self._status_where = f"{part_name(part)}/status/{name}"
         both = (self.where, self._status_where)
         self._metadata = {where: read_metadata(storage, where) for where in both}
-        self._features, self._status = (open_array(storage.zarr_store(), where) for where in both)
+        self._features, self._status = (self._open(where) for where in both)
         self._seen: np.ndarray | None = None
-        self.attributes: dict[str, Any] = dict(self._features.attrs)
+        self.attributes: dict[str, Any] = dict(self._metadata[self.where]["attributes"])
         self.shape: tuple[int, int] = (self._features.shape[0], self._features.shape[1])
         self.dtype = np.dtype(self._features.dtype)
         self.unit_slices: int = file_rows(self._features)
@@ -60,6 +61,12 @@ class FeatureArray:
                 f"{storage}: {self._status_where} has {self._status.shape} rows in chunks of "
                 f"{self._status.chunks}, {self.where} {self.shape[:1]} in {(self.unit_slices,)}"
             )
+
+    def _open(self, where: str) -> Any:
+        folder, metadata = self.storage.folder, self._metadata[where]
+        if folder is not None and is_plain(metadata):
+            return PlainArray(folder / where, metadata)
+        return open_array(self.storage.zarr_store(), where)
 
     @property
     def n_units(self) -> int:

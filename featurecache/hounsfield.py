@@ -5,6 +5,7 @@ elsewhere were shifted (+1024: stored values without their intercept), windowed,
 standardised, or are masks.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ class Look(NamedTuple):
         Least and greatest value, HU.
     values : tuple of float
         The different values, HU, unless they are more than 32.
+    digest : str
+        32 hex digits of shape and values.
     """
 
     pixels: int
@@ -36,6 +39,7 @@ class Look(NamedTuple):
     low: float
     high: float
     values: tuple[float, ...]
+    digest: str
 
 
 def look_at(hu: np.ndarray) -> Look:
@@ -55,7 +59,9 @@ def look_at(hu: np.ndarray) -> Look:
     below = int(((hu < _AIR[0]) & (hu > low)).sum())
     values = np.unique(hu)
     few = tuple(values.tolist()) if len(values) <= _FEW_VALUES else ()
-    return Look(hu.size, air, below, low, high, few)
+    data = np.ascontiguousarray(hu, dtype=np.float64)
+    digest = hashlib.blake2b(data.tobytes() + repr(hu.shape).encode(), digest_size=16).hexdigest()
+    return Look(hu.size, air, below, low, high, few, digest)
 
 
 def is_mask(looks: Sequence[Look]) -> bool:

@@ -115,7 +115,7 @@ class LocalStorage(Storage):
                 (draft / key).parent.mkdir(parents=True, exist_ok=True)
                 self.put_file(draft / key, data)
             self._sync(draft, *(folder for folder in draft.rglob("*") if folder.is_dir()))
-            return self._appear(draft, target) or self.read_below(prefix) == dict(files)
+            return self._appear(draft, target) or self._holds(target, files)
         finally:
             self.remove(draft)
 
@@ -127,6 +127,14 @@ class LocalStorage(Storage):
                 return False
             raise
         return True
+
+    @staticmethod
+    def _holds(target: Path, files: Mapping[str, bytes]) -> bool:
+        """Whether a folder that was there before has these files."""
+        return all(
+            (target / key).is_file() and (target / key).read_bytes() == data
+            for key, data in files.items()
+        )
 
     def _draft_of(self, prefix: str) -> Path:
         if not prefix:

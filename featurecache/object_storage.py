@@ -2,12 +2,13 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from featurecache.errors import FeatureCacheError, MissingResourceError, StoreError
+from featurecache.errors import MissingResourceError, StoreError
 from featurecache.location import bucket_and_prefix
 from featurecache.storage import Storage
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONCURRENT_READS = 16
+_TIMEOUT = "300s"  # of one request, instead of 30 s: a chunk of maps may have 100 MB
+_PAUSES_S = (0.1, 0.4, 1.6, 6.4)  # after "conflict": two requests met, and which one won is open
 _TROUBLE = (
     ("NoSuchBucket", "there is no bucket of this name: make it, or correct the URL"),
     (
@@ -37,6 +40,7 @@ _TROUBLE = (
         "the server cannot be reached: check the network and AWS_ENDPOINT_URL",
     ),
     ("501 Not Implemented", "the server has no conditional writes, which a store needs"),
+    ("409 Conflict", "another run is writing the same object all the time: run the command again"),
 )
 _METADATA_SERVICE = "http://169.254.169.254/"  # where a machine of AWS gets credentials from
 
@@ -148,14 +152,23 @@ class ObjectStorage(Storage):
             False where the condition did not hold.
         """
         errors = self._obstore.exceptions
-        try:
-            self._asked(
-                lambda: self._obstore.put(self._client, key, data, mode=mode, use_multipart=False),
-                expected=(errors.AlreadyExistsError, errors.PreconditionError),
-            )
-        except (errors.AlreadyExistsError, errors.PreconditionError):
-            return False
-        return True
+        unmet = (errors.AlreadyExistsError, errors.PreconditionError)
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                self._asked(
+                    lambda: self._obstore.put(
+                        self._client, key, data, mode=mode, use_multipart=False
+                    ),
+                    expected=unmet,
+                )
+                return True
+            except unmet as error:
+                if "409 Conflict" not in str(error):
+                    return False
+                if pause_s is None:
+                    self._give_up(error)
+                time.sleep(pause_s)
+        return False
 
     def publish(self, prefix: str, files: Mapping[str, bytes]) -> bool:
         """Write objects in order, the last as the commit, see `Storage.publish`.
@@ -233,14 +246,14 @@ class ObjectStorage(Storage):
         except FileNotFoundError as error:
             if "NoSuchBucket" not in str(error):
                 raise
-            raise self._in_words(error) from None
+            self._give_up(error)
         except expected:
             raise
         except self._obstore.exceptions.BaseError as error:
-            raise self._in_words(error) from None
+            self._give_up(error)
 
-    def _in_words(self, error: Exception) -> FeatureCacheError:
-        return self.trouble(error) or StoreError(f"{self}: {type(error).__name__}")
+    def _give_up(self, error: Exception) -> NoReturn:
+        raise self.trouble(error) or StoreError(f"{self}: {type(error).__name__}") from None
 
     @property
     def _obstore(self) -> Any:
@@ -259,9 +272,11 @@ class ObjectStorage(Storage):
         from obstore.store import S3Store
 
         try:
-            return S3Store(self.bucket, prefix=self.prefix or None)
+            # Given as client_options, it would replace all that the environment says of the client.
+            config: Any = {} if "AWS_TIMEOUT" in os.environ else {"timeout": _TIMEOUT}
+            return S3Store(self.bucket, prefix=self.prefix or None, config=config)
         except obstore.exceptions.BaseError as error:
-            raise self._in_words(error) from None
+            self._give_up(error)
 
 
 def _answer(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class FeatureOptions:
         Use of torch.compile; ``auto`` measures where the slices at hand may be worth it.
     strict : bool
         Readers leave out series in which any slice failed.
+    view_number, view_seed : int, optional
+        An augmented view instead of the images as they are, see `featurecache.views`.
     """
 
     backbone: str
@@ -69,6 +71,8 @@ class FeatureOptions:
     batch_size: int | None = None
     compile: str = "auto"
     strict: bool = False
+    view_number: int | None = None
+    view_seed: int | None = None
 
     @property
     def feature_name(self) -> str:
@@ -151,8 +155,9 @@ class RunOptions:
 
 
 def feature_sets(
-    backbone: str, weights: str = "imagenet", name: str | None = None, **common: Any
-) -> tuple[FeatureOptions, ...]:
+    backbone: str, weights: str = "imagenet", name: str | None = None, *, views: int = 0,
+    view_seed: int = 0, **common: Any,
+) -> tuple[FeatureOptions, ...]:  # fmt: skip
     """One or several feature sets from lists separated by commas.
 
     Parameters
@@ -163,6 +168,10 @@ def feature_sets(
         One for all, or one for each.
     name : str, optional
         One for each.
+    views : int
+        How many augmented views of each are feature sets too, called ``NAME.view1`` and so on.
+    view_seed : int
+        Of the draws.
     **common
         What they share: the other fields of `FeatureOptions`.
 
@@ -186,10 +195,38 @@ def feature_sets(
     for option, given in (("weights", all_weights), ("name", names)):
         if len(given) != n_sets:
             raise UsageError(f"--{option}: {len(given)} given for {n_sets} backbones {backbone}")
-    return tuple(
+    sets = tuple(
         FeatureOptions(one, weights=own, name=called, **common)
         for one, own, called in zip(backbones, all_weights, names, strict=True)
     )
+    return with_views(sets, views, view_seed)
+
+
+def with_views(
+    sets: Sequence[FeatureOptions], views: int, seed: int = 0
+) -> tuple[FeatureOptions, ...]:
+    """Feature sets, and augmented views of each.
+
+    Parameters
+    ----------
+    sets : sequence of FeatureOptions
+        The images as they are.
+    views : int
+        How many views of each.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    tuple of FeatureOptions
+        Those given come first; view K of NAME is called ``NAME.viewK``.
+    """
+    augmented = tuple(
+        replace(one, name=f"{one.feature_name}.view{number}", view_number=number, view_seed=seed)
+        for one in sets
+        for number in range(1, views + 1)
+    )
+    return (*sets, *augmented)
 
 
 def check_options(features: Sequence[FeatureOptions], run: RunOptions) -> None:

@@ -79,10 +79,12 @@ def part_series(store: Storage) -> dict[int, PartSeries]:
     parts: dict[int, PartSeries] = {}
     newer = digests([])
     for number in reversed(arrays.list_parts(store)):
-        names = ("series", "series_of", "source", "first_row", "n_slices")
-        table = arrays.read_table(store, number, "series", names)
-        series, series_of, source = (digests(table[name]) for name in names[:3])
-        first_row, n_slices = (table[name].to_numpy() for name in names[3:])
+        rows = arrays.read_table(store, number, "series", ("first_row", "n_slices"))
+        first_row, n_slices = rows["first_row"].to_numpy(), rows["n_slices"].to_numpy()
+        series, series_of, source = (  # one column of texts in memory at a time
+            digests(arrays.read_table(store, number, "series", (name,))[name])
+            for name in ("series", "series_of", "source")
+        )
         counts = ~np.isin(series_of, newer)
         parts[number] = PartSeries(series, series_of, source, first_row, n_slices, counts)
         newer = np.union1d(newer, series_of)

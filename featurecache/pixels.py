@@ -64,6 +64,8 @@ class DecodeJob:
         Undo the RSNA wrap.
     assume_hu : bool
         Take stored values as Hounsfield units where rescale is absent.
+    series : str
+        Whose slice it is, in the words of who asks; handed on to `Decoded`.
     """
 
     path: str
@@ -72,6 +74,7 @@ class DecodeJob:
     mtime_ns: int
     wrapped: bool
     assume_hu: bool
+    series: str = ""
 
     @classmethod
     def of(
@@ -113,6 +116,8 @@ class Decoded:
         Seconds spent reading the file, and decoding and checking it.
     row_spacing_mm, column_spacing_mm : float
         PixelSpacing of this very frame; NaN where its header has none.
+    series : str
+        Of the job.
     """
 
     stored: np.ndarray
@@ -123,9 +128,10 @@ class Decoded:
     decode_s: float
     row_spacing_mm: float = math.nan
     column_spacing_mm: float = math.nan
+    series: str = ""
 
 
-def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
+def job_for(root: Path, stack: Stack, slice_: Slice, series: str = "") -> DecodeJob:
     """Return the job that decodes one slice of a stack.
 
     Parameters
@@ -134,6 +140,8 @@ def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
         ``Index.root``.
     stack, slice_ : Stack, Slice
         As the index gives them.
+    series : str
+        Handed on to `Decoded`.
 
     Returns
     -------
@@ -147,6 +155,7 @@ def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
         slice_.mtime_ns,
         stack.wrapped,
         stack.assume_hu,
+        series,
     )
 
 
@@ -182,7 +191,9 @@ def decode_slice(job: DecodeJob) -> Decoded:
     decode_s = perf_counter() - started_s - read_s
     frame_header = header.frames[job.frame]
     spacing_mm = (frame_header.row_spacing_mm, frame_header.column_spacing_mm)
-    return Decoded(stored, slope, intercept, tuple(warnings), read_s, decode_s, *spacing_mm)
+    return Decoded(
+        stored, slope, intercept, tuple(warnings), read_s, decode_s, *spacing_mm, job.series
+    )
 
 
 def stored_values(job: DecodeJob) -> np.ndarray:
@@ -219,7 +230,16 @@ def _decode_nifti(job: DecodeJob) -> Decoded:
         job.path, job.frame, job.size, job.mtime_ns
     )
     spacing_mm = (frame.row_spacing_mm, frame.column_spacing_mm)
-    return Decoded(stored, frame.slope, frame.intercept, warnings, read_s, decode_s, *spacing_mm)
+    return Decoded(
+        stored,
+        frame.slope,
+        frame.intercept,
+        warnings,
+        read_s,
+        decode_s,
+        *spacing_mm,
+        job.series,
+    )
 
 
 def to_hu(decoded: Decoded) -> np.ndarray:

@@ -114,6 +114,7 @@ def make_recipe(options: FeatureOptions, backbone: Backbone, precision: str) -> 
         windows=parse_windows(options.windows), size=options.size, zoom=options.zoom,
         mean=backbone.mean, std=backbone.std, precision=precision, dtype=options.dtype,
         resize=framing.words, spacing_mm=framing.spacing_mm, fov_mm=framing.fov_mm,
+        view_number=options.view_number, view_seed=options.view_seed,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Are the values of a DICOM series wrapped (`wrap`)? Can those of a NIfTI file be 
 used, its files count as failed, and the next scan asks again (`outdated`).
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ class Verdict:
         A warning.
     status, reason, detail : str or None
         "skipped" or "failed" where the series is not to be used, and why.
+    look : str or None
+        Of a NIfTI file: equal for equal voxels.
     """
 
     wrapped: bool = False
@@ -117,6 +120,7 @@ class Verdict:
     status: str | None = None
     reason: str | None = None
     detail: str | None = None
+    look: str | None = None
 
 
 def decide_values(index: Index, workers: int, timeout_s: float, *, assume_hu: bool) -> None:
@@ -207,12 +211,14 @@ def _verdict(answers: Answers, assume_hu: bool) -> Verdict:
 
 def _nifti_verdict(looks: Sequence[Look], assume_hu: bool) -> Verdict:
     why = why_not_hu(looks)
+    look = " ".join(one.digest for one in looks)
+    look = hashlib.blake2b(look.encode(), digest_size=16).hexdigest()
     if why is None:
-        return Verdict()
+        return Verdict(look=look)
     if is_mask(looks):
         return Verdict(status="skipped", reason=MASK, detail=why)
     if assume_hu:
-        return Verdict(finding=HU_ASSUMED)
+        return Verdict(finding=HU_ASSUMED, look=look)
     return Verdict(status="failed", reason=NOT_HU, detail=why)
 
 
@@ -242,4 +248,10 @@ def _settle(index: Index, series_uid: str, verdict: Verdict) -> None:
             "INSERT OR IGNORE INTO findings SELECT id, ? "  # noqa: S608  constants only
             f"FROM stacks WHERE {where}",
             (verdict.finding, series_uid),
+        )
+    if verdict.look is not None:
+        database.execute(
+            "UPDATE files SET content = json_set(coalesce(content, '{}'), '$.look', ?) "
+            "WHERE series_uid = ? AND status = 'used'",
+            (verdict.look, series_uid),
         )

@@ -92,7 +92,8 @@ class RowSource:
             if isinstance(stack, str):
                 yield stack
             else:
-                yield job_for(self._root, stack, stack.slices[position])
+                series = self._identifiers.series(stack.key)
+                yield job_for(self._root, stack, stack.slices[position], series)
 
     def path(self, part: int, row: int) -> str | None:
         """File of a row, relative to the scanned root; None when it is no longer there."""

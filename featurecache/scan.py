@@ -17,6 +17,7 @@ from time import monotonic
 from featurecache.account import Account
 from featurecache.assemble import assemble_series, mark_dirty
 from featurecache.compare import Comparison, Known
+from featurecache.copies import settle_copies
 from featurecache.errors import UsageError
 from featurecache.explain import explain
 from featurecache.index import Index
@@ -111,6 +112,7 @@ def scan(
         _Scan(index, read, workers, timeout_s, progress).run()
         _assemble_all(index, min_slices, workers, timeout_s)
         decide_values(index, workers, timeout_s, assume_hu=assume_hu)
+        settle_copies(index)
         index.set_meta("complete", 1)
         return index.account()
 

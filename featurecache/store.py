@@ -288,6 +288,8 @@ class FeatureSet(Mapping[str, np.ndarray]):
 
     @cached_property
     def _current_rows(self) -> list[np.ndarray]:
+        if self._store.part_count == 1:  # no later part has any of its series: tables can wait
+            return [np.ones(self._arrays[0].shape[0], bool)]
         return [current_rows(table) for table in self._store.series_parts]
 
     @cached_property

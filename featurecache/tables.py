@@ -41,8 +41,8 @@ SLICES_COLUMNS: dict[str, str] = {
 """Columns of ``slices/`` and their types; one row a slice. ``series`` is a row of ``series/``."""
 
 
-TABLE_ROWS = 65_536
-"""Rows of a table's chunk in the store."""
+TABLE_ROWS = 16_384
+"""Rows of a table's chunk in the store; so many are in memory when a part is made."""
 
 
 @dataclass(frozen=True, slots=True)

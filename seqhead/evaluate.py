@@ -36,6 +36,8 @@ class Evaluation:
     model, baseline : dict
         ``labels``, ``macro``, ``micro`` and ``rsna_loss``; `baseline` also ``features``, what it
         knows.
+    combine : str or None
+        How slices made the score of a series; None where they did not.
     """
 
     level: str
@@ -44,6 +46,7 @@ class Evaluation:
     series: int
     model: dict[str, Any]
     baseline: dict[str, Any]
+    combine: str | None = None
 
     def document(self) -> dict[str, Any]:
         """The document of ``seqhead evaluate --json``."""
@@ -54,12 +57,15 @@ class Evaluation:
             "n": self.n,
             "patients": self.patients,
             "series": self.series,
+            "combine": self.combine,
             **self.model,
             "baseline": self.baseline,
         }
 
 
-def evaluate_run(run: Run, level: str | None = None, *, seed: int = 0) -> Evaluation:
+def evaluate_run(
+    run: Run, level: str | None = None, *, combine: str | None = None, seed: int = 0
+) -> Evaluation:
     """Score a run on its test patients.
 
     Thresholds are the ones that the validation patients chose; at a coarser level than the
@@ -71,6 +77,8 @@ def evaluate_run(run: Run, level: str | None = None, *, seed: int = 0) -> Evalua
         The run.
     level : str or None
         ``"slice"``, ``"series"``, ``"patient"``, or None for the level of the fit.
+    combine : str or None
+        How slices make the score of a series, see `seqhead.rules`; None: as their largest.
     seed : int
         Of the bootstrap.
 
@@ -85,12 +93,24 @@ def evaluate_run(run: Run, level: str | None = None, *, seed: int = 0) -> Evalua
     LeakError
         A patient is in two splits.
     FitError
-        The run is coarser than the level.
+        The run is coarser than the level, or no slices are combined at it.
     """
     level = level or run.config.level
+    if combine is not None and (run.config.level != "slice" or level == "slice"):
+        raise FitError(
+            "--combine has no effect: it makes series of slices. Use it with a run of slices and "
+            "--level series or patient"
+        )
     _check_same_split(run.predictions, run.folds, run.path.name)
     series = run.series if run.config.level == "slice" and level != "slice" else None
-    return evaluate_predictions(run.predictions, run.config.labels, level, series=series, seed=seed)
+    return evaluate_predictions(
+        run.predictions,
+        run.config.labels,
+        level,
+        series=series,
+        combine=combine or "max",
+        seed=seed,
+    )
 
 
 def evaluate_predictions(
@@ -99,6 +119,7 @@ def evaluate_predictions(
     level: str,
     *,
     series: pd.DataFrame | None = None,
+    combine: str = "max",
     seed: int = 0,
 ) -> Evaluation:
     """Score predictions of the test split with thresholds of the validation split.
@@ -114,6 +135,8 @@ def evaluate_predictions(
         ``"slice"``, ``"series"`` or ``"patient"``.
     series : DataFrame or None
         ``series.csv`` of a slice run, for the levels above slices.
+    combine : str
+        How slices make the score of a series, see `seqhead.rules`.
     seed : int
         Of the bootstrap.
 
@@ -132,7 +155,7 @@ def evaluate_predictions(
     if "test" not in parts:
         raise FitError("no test patients: every patient is in training or validation")
     test, validation = (
-        scores_at(parts.get(name, parts["test"].iloc[:0]), names, level, series)
+        scores_at(parts.get(name, parts["test"].iloc[:0]), names, level, series, combine)
         for name in ("test", "validation")
     )
     bootstrap = PatientBootstrap.of(test.patients, seed=seed)
@@ -143,6 +166,7 @@ def evaluate_predictions(
     return Evaluation(
         level=level, n=len(test), patients=len(np.unique(test.patients)),
         series=int(parts["test"]["series"].nunique()), model=model, baseline=baseline,
+        combine=combine if "slice" in predictions and level != "slice" else None,
     )  # fmt: skip
 
 

@@ -8,17 +8,19 @@ import numpy as np
 
 from featurecache.store import FeatureSet
 from seqhead.baselines import PositionBaseline, series_features
+from seqhead.build import make_estimator
+from seqhead.chosen_features import open_for_fit, system_notes
 from seqhead.classifier import SequenceClassifier
 from seqhead.cohort import Cohort
 from seqhead.config import FeaturesConfig, RunConfig, SplitConfig, SvmConfig
 from seqhead.evaluate import evaluate_predictions, thresholds_of
 from seqhead.metrics import label_metrics, macro_metrics
-from seqhead.options import FitOptions, make_estimator
+from seqhead.options import FitOptions
 from seqhead.predictions import baseline_table, fold_table, prediction_table, series_table
 from seqhead.run import Run
 from seqhead.run_folder import RunDraft, RunFolder, run_folder
 from seqhead.scores import Scores, scores_from
-from seqhead.sources import Sources, open_sources
+from seqhead.sources import Sources
 from seqhead.splits import SPLITS, check_disjoint, split_patients
 from seqhead.svm import PooledSVC
 from seqhead.train import History, Progress
@@ -124,9 +126,9 @@ def _fit_into(
     project: Path,
     progress: Progress | None,
 ) -> FitReport:
-    opened = open_sources(sources, options.features)
+    opened = open_for_fit(sources, options)
     cohort = opened.cohort(options.level)
-    model = make_estimator(options, cohort.level)
+    model = make_estimator(options, cohort)
     split = split_patients(cohort.groups, cohort.series_y, seed=options.seed)
     folds = fold_table(cohort, split)
     check_disjoint(folds)
@@ -140,6 +142,8 @@ def _fit_into(
         labels=cohort.names,
         thresholds=thresholds_of(validation),
         features=describe_features(opened.features),
+        second_features=describe_features(opened.second) if opened.second else None,
+        system=opened.system,
         sources=sources.relative_to(project),
         split=SplitConfig(seed=options.seed),
         **_model_config(model),
@@ -149,8 +153,13 @@ def _fit_into(
     draft = RunDraft(
         config, model.state(), baselines, folds, predictions, series, history.epochs, metrics
     )
-    run = folder.publish(draft, f"{cohort.features}-{config.model}")
-    notes = [*opened.labels.notes, *cohort.notes, *_notes(cohort, split)]
+    run = folder.publish(draft, config.stem)
+    notes = [
+        *opened.labels.notes,
+        *cohort.notes,
+        *system_notes(opened.system),
+        *_notes(cohort, split),
+    ]
     return FitReport(run, cohort, history, _validation_metrics(validation, config), notes)
 
 

@@ -168,6 +168,7 @@ def evaluation_text(evaluation: Evaluation, run: str) -> list[str]:
         *_rate_table(model),
         *_without_interval(model),
         *_aggregation(evaluation.level),
+        *_combination(evaluation.combine),
     ]
 
 
@@ -238,6 +239,12 @@ def _aggregation(level: str) -> list[str]:
     if level != "patient":
         return []
     return ["", "a patient's probability is the mean of its series', its label that of any series"]
+
+
+def _combination(rule: str | None) -> list[str]:
+    if rule in (None, "max"):
+        return []
+    return ["", f"a series' probability is made of its slices' by the rule {rule}"]
 
 
 def _auc(metrics: dict[str, Any]) -> str:

@@ -145,6 +145,19 @@ def make_store():
     return make
 
 
+@pytest.fixture
+def add_features():
+    """Function that adds a feature set to a store that `make_store` wrote."""
+    from featurecache.open_storage import open_storage
+
+    def add(where, matrices, name, *, recipe=None, failed=None, dtype="float32", unit_slices=64):
+        _add_features(
+            open_storage(where), 0, name, matrices, failed or {}, dtype, recipe, unit_slices
+        )
+
+    return add
+
+
 def _source(name: str) -> str:
     return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
 

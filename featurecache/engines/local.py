@@ -66,7 +66,11 @@ def run_on(
             with telling:
                 progress(n_slices)
 
-    children = [_Child(job, lock, tell) for job in jobs]
+    documents = [job.document() for job in jobs]
+    children = [
+        _Child(job.run.device, document, lock, tell)
+        for job, document in zip(jobs, documents, strict=True)
+    ]
     try:
         for child in children:
             child.thread.join()
@@ -84,33 +88,28 @@ def run_on(
 class _Child:
     """The parent's end of one process, and the thread that listens to it."""
 
-    def __init__(self, job: Job, lock: int | None, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, device: str, job: dict[str, Any], lock: int | None, progress: Callable[[int], None]
+    ) -> None:
         self.timing: Timing | None = None
         self.error: FeatureCacheError | None = None
-        self._device, self._progress = job.run.device, progress
+        self._device, self._progress = device, progress
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             pass_fds=() if lock is None else (lock,),
         )  # fmt: skip
-        self.thread = threading.Thread(target=self._listen, args=(job.document(),), daemon=True)
+        self.thread = threading.Thread(target=self._listen, args=(job,), daemon=True)
         self.thread.start()
 
-    def _listen(self, document: dict[str, Any]) -> None:
-        if self.process.stdin is None or self.process.stdout is None:
-            raise RuntimeError("a process without pipes")
-        with contextlib.suppress(BrokenPipeError):  # its exit status says more
-            self.process.stdin.write(json.dumps(document) + "\n")
-            self.process.stdin.flush()
-        for line in self.process.stdout:
-            message = json.loads(line)
-            if "slices" in message:
-                self._progress(message["slices"])
-            elif "timing" in message:
-                self.timing = Timing.read(message["timing"])
-            else:
-                kind = getattr(errors, message["kind"], FeatureCacheError)
-                self.error = kind(f"{self._device}: {message['error']}")
+    def _listen(self, job: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError), self.process as process:  # its status says why
+            if process.stdin is None or process.stdout is None:
+                raise RuntimeError("a process without pipes")
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                self._hear(json.loads(line))
         status = self.process.wait()
         if self.timing is None and self.error is None:
             ended = f"signal {-status}" if status < 0 else f"exit status {status}"
@@ -118,6 +117,15 @@ class _Child:
                 f"the process for device {self._device} ended with {ended} before its work was "
                 "done. What it wrote stays; run the same command again, and it continues"
             )
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "slices" in message:
+            self._progress(message["slices"])
+        elif "timing" in message:
+            self.timing = Timing.read(message["timing"])
+        else:
+            kind = getattr(errors, message["kind"], FeatureCacheError)
+            self.error = kind(f"{self._device}: {message['error']}")
 
 
 def _stop(children: Sequence[_Child]) -> None:

@@ -291,7 +291,7 @@ def test_an_unwritable_out_is_found_before_any_work(project, command, monkeypatc
     def work(*_, **__):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("seqhead.fit.open_sources", work)
+    monkeypatch.setattr("seqhead.fit.open_for_fit", work)
     monkeypatch.setattr("seqhead.predict.predict_store", work)
     run = ("runs/toy-gru-1",) if command == "predict" else ()
     result = seqhead(command, *run, "--out", "labels.csv/x", code=2)

@@ -22,11 +22,18 @@ from featurecache.scan import scan
 
 _TINY = '''
 """Networks that cost nothing, registered on import, as a user's own would be."""
+import os
 from torch import nn
 from featurecache.backbones import register_backbone
 
+class Scaled(nn.Module):
+    def forward(self, maps):
+        return maps * float(os.environ.get("TINY_SCALE", "1"))
+
 def tiny():
-    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), Scaled()
+    )
 
 def flat():
     return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 5))

@@ -18,7 +18,6 @@ from featurecache.explain import explain
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
 from featurecache.nifti_ids import NiftiIds, NiftiTable, Row, join_files, read_nifti_table
-from featurecache.options import ExtractOptions
 from featurecache.reasons import NIFTI_UNLISTED, ROW_WITHOUT_FILE
 from featurecache.scan_document import scan_document
 from featurecache.store import FeatureStore
@@ -249,9 +248,11 @@ def test_a_series_of_dicom_files_is_none_for_a_nifti_file(tree, scanned, table, 
     assert len(dicom.slices) == 3
 
 
-def test_a_patient_that_is_corrected_is_corrected_in_the_store(tree, tmp_path, scanned, table):
+def test_a_patient_that_is_corrected_is_corrected_in_the_store(
+    tree, tmp_path, scanned, table, split_options
+):
     """Else the scan would stay in the split of the wrong patient."""
-    options = ExtractOptions(
+    features, how = split_options(
         backbone="squeezenet1_1", weights="random:0", size=64, precision="fp32", batch_size=4,
         workers=1, compile="off",
     )  # fmt: skip
@@ -259,7 +260,7 @@ def test_a_patient_that_is_corrected_is_corrected_in_the_store(tree, tmp_path, s
 
     def run(text):
         path = scanned(tree, nifti_ids=table(text)).path
-        report = extract(path, store, options, Identifiers(None))
+        report = extract(path, store, features, how, Identifiers(None))
         series = FeatureStore.open(store)["squeezenet1_1"].series
         assert report.missing_series == 0
         return series["patient"].to_dict(), report.timing.slices

@@ -257,6 +257,9 @@ class Answers(BaseHTTPRequestHandler):
 
     def _answer(self, kept=b""):
         status, body = self.server.answer
+        if self.command == "PUT" and self.server.conflicts:
+            self.server.conflicts -= 1
+            status, body = 409, xml("ConditionalRequestConflict")
         listing = "list-type" in self.path
         if status == 200 and kept is None and not listing:
             status = 404
@@ -275,7 +278,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def answering(monkeypatch) -> Iterator:
-    """answering(status, body): a server that answers so."""
+    """answering(status, body): a server that answers so, after some conflicts."""
     pytest.importorskip("obstore")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     server.kept = {}
@@ -286,8 +289,8 @@ def answering(monkeypatch) -> Iterator:
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
 
-    def answer(status, body=b""):
-        server.answer = status, body
+    def answer(status, body=b"", conflicts=0):
+        server.answer, server.conflicts = (status, body), conflicts
 
     yield answer
     server.shutdown()
@@ -320,6 +323,19 @@ def test_refusals_are_said_in_plain_words_without_the_key(answering, status, cod
         open_storage("s3://lab/x").create("zarr.json", b"{}")
     assert "id-of-the-key" not in f"{caught.value!r} {caught.value.__cause__!r}"
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.s3
+def test_a_conflict_of_two_requests_is_settled_by_asking_again(answering, monkeypatch):
+    monkeypatch.setattr("featurecache.object_storage._PAUSES_S", (0.0, 0.0))
+    storage = open_storage("s3://lab/x")
+    answering(200, conflicts=2)
+    assert storage.create("a", b"1")
+    answering(412, xml("PreconditionFailed"), conflicts=1)
+    assert not storage.create("a", b"2")
+    answering(200, conflicts=3)
+    with pytest.raises(StoreError, match="another run is writing the same object"):
+        storage.write("a", b"3")
 
 
 @pytest.mark.s3

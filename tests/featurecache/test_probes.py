@@ -13,7 +13,6 @@ from featurecache.chosen import choose
 from featurecache.explain import explain
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
-from featurecache.options import ExtractOptions
 from featurecache.probes import Answers
 from featurecache.reasons import REPEAT_UNDECIDED, VALUES_UNDECIDED
 from featurecache.scan_document import scan_document
@@ -145,16 +144,16 @@ def test_a_scan_killed_in_between_changes_nothing(
 
 
 def test_an_extraction_leaves_a_waiting_series_out_and_takes_it_when_it_is_decided(
-    tree, tmp_path, scanned, broken, monkeypatch
+    tree, tmp_path, scanned, broken, monkeypatch, split_options
 ):
-    options = ExtractOptions(
+    features, how = split_options(
         backbone="squeezenet1_1", weights="random:0", size=64, precision="fp32", batch_size=4,
         workers=1, compile="off",
     )  # fmt: skip
 
     def run():
         path = scanned(tree).path
-        report = extract(path, tmp_path / "cache.zarr", options, Identifiers(None))
+        report = extract(path, tmp_path / "cache.zarr", features, how, Identifiers(None))
         return report, set(FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"])
 
     broken("read error")

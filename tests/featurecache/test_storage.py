@@ -359,3 +359,27 @@ def test_a_part_that_is_being_written_is_not_there_yet_and_one_that_lost_its_met
         describe(faults.MemoryStorage(begun))
     begun = {key: data for key, data in begun.items() if "/toy/" not in key}
     assert FeatureStore.open(faults.MemoryStorage(begun)).part_count == 0
+
+
+def test_every_object_that_is_damaged_or_gone_is_reported(faults):
+    objects = {}
+    faults.small_extract(faults.MemoryStorage(objects), VALUES, FAILED)
+    silent = []
+    for key, data in list(objects.items()):
+        if key.endswith(("/series/zarr.json", "/slices/zarr.json")):
+            continue  # metadata of a group hold nothing that a reader uses
+        if key.endswith(("/features/zarr.json", "/status/zarr.json")):
+            continue
+        flipped = bytearray(data)
+        flipped[len(data) // 2] ^= 4
+        for damage in (bytes(flipped), None):
+            damaged = {**objects, key: damage}
+            if damage is None:
+                del damaged[key]
+            try:
+                features = FeatureStore.open(faults.MemoryStorage(damaged))["toy"]
+                features.to_numpy(), features.slices, features.series, features.failed
+                silent.append((key, damage is None))
+            except StoreError:
+                pass
+    assert silent == []
