@@ -31,14 +31,14 @@ def file_rows(array: Any) -> int:
 
     Parameters
     ----------
-    array : zarr.Array
-        From `open_array`.
+    array : zarr.Array or PlainArray
+        The second has chunks only.
 
     Returns
     -------
     int
     """
-    return int((array.shards or array.chunks)[0])
+    return int((getattr(array, "shards", None) or array.chunks)[0])
 
 
 def read_rows(array: Any, storage: Storage, where: str, start: int, stop: int | None) -> np.ndarray:
@@ -109,7 +109,10 @@ def remedy(storage: Storage, where: str, chunk: int) -> str:
     """
     part, kind, name = where.split("/")
     if kind not in ("features", "status"):
-        return "Restore it from a copy, or extract into another --store"
+        return (
+            "`featurecache verify --repair` writes it again from the index, if that is here; else "
+            "restore it from a copy, or extract into another --store"
+        )
     files = f"{storage}/{part}/features/{name}/c.{chunk}.0"
     if storage.shared:  # where a status that is there is not replaced
         files += f" and {storage}/{part}/status/{name}/c.{chunk}"

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from featurecache import arrays
-from featurecache.arrays import UNWRITTEN
-from featurecache.errors import StoreIncompleteError
+from featurecache.arrays import OK, UNWRITTEN
+from featurecache.errors import StoreCorruptError, StoreError, StoreIncompleteError
 from featurecache.feature_array import FeatureArray
 from featurecache.part_numbers import part_name
 from featurecache.storage import Storage
+
+_STRICT = "another slice of the series failed (--strict)"
+_NOT_YET = "not extracted yet"
 
 
 class PartWithout:
@@ -117,6 +120,64 @@ def whole_status(array: FeatureArray) -> np.ndarray:
             "stopped. Run the same `featurecache extract` again; it finishes them"
         )
     return status
+
+
+def read_checked(array: FeatureArray, status: np.ndarray, start: int = 0) -> np.ndarray:
+    """Rows of a feature set, compared with their status.
+
+    Parameters
+    ----------
+    array : FeatureArray
+        Of one part.
+    status : ndarray (n,) uint8
+        Of as many rows; 0 where a unit is not committed.
+    start : int
+        Number of the first row.
+
+    Returns
+    -------
+    ndarray (n, D)
+        NaN where a slice failed.
+
+    Raises
+    ------
+    StoreCorruptError
+        A row is called ok and has no features, or is called failed and has some.
+    StoreError
+        The part went away since the store was opened.
+    """
+    values = array.read(start, start + len(status))
+    written = status != UNWRITTEN  # all, unless the feature set is unfinished
+    shown = values if written.all() else np.where(written[:, None], values, np.nan)
+    try:
+        array.check_gaps(shown, status, start)
+    except StoreCorruptError:
+        if array.storage.exists(f"{array.where}/zarr.json"):
+            raise
+        raise StoreError(
+            f"{array.storage}: {array.where} is gone since the store was opened (`featurecache gc` "
+            "replaces parts): open it again"
+        ) from None
+    return values
+
+
+def reason_of(array: "FeatureArray | PartWithout", code: int) -> str:
+    """Why a row is not returned, in words.
+
+    Parameters
+    ----------
+    array : FeatureArray or PartWithout
+        Of its part.
+    code : int
+        Its status.
+
+    Returns
+    -------
+    str
+    """
+    if isinstance(array, PartWithout) or code == UNWRITTEN:
+        return _NOT_YET
+    return array.reason(code) if code > OK else _STRICT
 
 
 def _complete_array(storage: Storage, part: int, name: str) -> FeatureArray:

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from featurecache import arrays
-from featurecache.arrays import OK, UNWRITTEN
-from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
+from featurecache.arrays import OK
+from featurecache.errors import StoreMismatchError, UsageError
 from featurecache.feature_array import FeatureArray
 from featurecache.feature_parts import (
     PartWithout,
     committed_status,
     complete_arrays,
+    read_checked,
+    reason_of,
     unfinished_arrays,
     whole_status,
 )
@@ -24,8 +26,6 @@ from featurecache.parts import current_rows, series_tables
 from featurecache.storage import Storage
 
 _NOT_SHARED = ("first_row", "source")
-_STRICT = "another slice of the series failed (--strict)"
-_NOT_YET = "not extracted yet"
 
 
 class FeatureStore(Mapping[str, "FeatureSet"]):
@@ -251,7 +251,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         for number, array in enumerate(self._arrays):
             if isinstance(array, FeatureArray):
                 keep = self._current_rows[number] & self._ok[number]
-                values = _read(array, self._status[number])
+                values = read_checked(array, self._status[number])
                 blocks.append(values if keep.all() else values[keep])
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
@@ -262,7 +262,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         rows, array = slice(first, first + n_slices), self._arrays[number]
         if isinstance(array, PartWithout):
             raise KeyError(series)
-        return _read(array, self._status[number][rows], first)[self._ok[number][rows]]
+        return read_checked(array, self._status[number][rows], first)[self._ok[number][rows]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -289,7 +289,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
     @cached_property
     def _current_rows(self) -> list[np.ndarray]:
         if self._store.part_count == 1:  # no later part has any of its series: tables can wait
-            return [np.ones(self._arrays[0].shape[0], bool)]
+            return [np.ones(len(self._status[0]), bool)]
         return [current_rows(table) for table in self._store.series_parts]
 
     @cached_property
@@ -314,32 +314,9 @@ class FeatureSet(Mapping[str, np.ndarray]):
             ids = self._store.series_parts[number]["series"].to_numpy()
             table["series"] = ids[table["series"].to_numpy()]
             if not ok:
-                table["reason"] = [_reason(array, code) for code in self._status[number].tolist()]
+                table["reason"] = [reason_of(array, code) for code in self._status[number].tolist()]
             tables.append(table[self._current_rows[number] & (self._ok[number] == ok)])
         return pd.concat(tables, ignore_index=True)
-
-
-def _read(array: FeatureArray, status: np.ndarray, start: int = 0) -> np.ndarray:
-    """Rows from `start` on, as many as have a status, compared with it."""
-    values = array.read(start, start + len(status))
-    written = status != UNWRITTEN  # all, unless the feature set is unfinished
-    shown = values if written.all() else np.where(written[:, None], values, np.nan)
-    try:
-        array.check_gaps(shown, status, start)
-    except StoreCorruptError:
-        if array.storage.exists(f"{array.where}/zarr.json"):
-            raise
-        raise StoreError(
-            f"{array.storage}: {array.where} is gone since the store was opened (`featurecache gc` "
-            "replaces parts): open it again"
-        ) from None
-    return values
-
-
-def _reason(array: FeatureArray | PartWithout, code: int) -> str:
-    if isinstance(array, PartWithout) or code == UNWRITTEN:
-        return _NOT_YET
-    return array.reason(code) if code > OK else _STRICT
 
 
 def _whole_series(row_ok: np.ndarray, table: pd.DataFrame) -> np.ndarray:

@@ -11,6 +11,7 @@ _LISTED = 40
 
 EXTRACT = "run the same `featurecache extract` again: it continues where it stopped"
 REPAIR = "`featurecache verify --repair` writes it again where the index and the weights are here"
+DISK = "check the disk and the permissions, then verify again"
 GC = "`featurecache gc` removes it"
 STRANGER = "see what it is, and move it elsewhere"
 COPY = "restore it from a copy, or extract into another --store"

@@ -7,9 +7,9 @@ import numpy as np
 
 from featurecache.arrays import OK, UNWRITTEN
 from featurecache.chunks import chunk_numbers
-from featurecache.errors import StoreCorruptError
+from featurecache.errors import StoreCorruptError, StoreError
 from featurecache.feature_array import FeatureArray
-from featurecache.housekeeping.faults import COPY, EXTRACT, GC, REPAIR, Fault
+from featurecache.housekeeping.faults import COPY, DISK, EXTRACT, GC, REPAIR, Fault
 from featurecache.metadata import read_metadata
 from featurecache.part_numbers import part_name
 from featurecache.recipe import fingerprint_of
@@ -151,6 +151,10 @@ class FeatureChecks:
                 read[file] = reader()
             except StoreCorruptError as error:
                 yield Fault("damaged", file, _why(error), REPAIR)
+            except (StoreError, OSError) as error:
+                if self._storage.shared:  # a server that does not answer says nothing about a file
+                    raise
+                yield Fault("damaged", file, f"cannot be read ({error})", DISK)
         if len(read) == 2:
             codes = array.attributes.get("reason_codes", {})
             yield from _row_faults(read[features], read[status], codes, features, status)

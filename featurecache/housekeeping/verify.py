@@ -1,6 +1,6 @@
 """Read every byte of a store and say what is not as it was written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from featurecache.columns import (
 from featurecache.errors import StoreCorruptError, StoreError
 from featurecache.housekeeping.faults import (
     COPY,
+    DISK,
     EXTRACT,
     GC,
     REPAIR,
@@ -70,6 +71,7 @@ class _Verification:
         self._storage, self._progress = storage, progress
         self._report = VerifyReport(str(storage))
         self._known: set[str] = set()
+        self._unreadable: set[str] = set()
         self._hashed: bool | None = None
         self._fingerprints: dict[str, dict[int, Any]] = {}
 
@@ -140,18 +142,35 @@ class _Verification:
         n_slices = attributes.get("n_slices", None if slices is None else len(slices))
         self._feature_sets(part, n_slices)
 
+    def _read(self, node: str, names: Iterable[str]) -> dict[str, bytes]:
+        """Files of a node that are there and can be read, by name."""
+        files = {}
+        for name in names:
+            key = f"{node}/{name}"
+            if key in self._keys:
+                try:
+                    files[name] = self._storage.read(key)
+                except OSError as error:
+                    if self._storage.shared:
+                        raise
+                    self._fault("damaged", key, f"cannot be read ({error.strerror})", DISK)
+                    self._unreadable.add(key)
+        return files
+
+    def _missing(self, key: str) -> None:
+        if key not in self._unreadable:
+            self._fault("damaged", key, "is missing", REPAIR)
+
     def _attributes(self, node: str) -> dict[str, Any]:
         """Attributes of a group; empty where they cannot be read."""
-        files = {key: self._storage.read(f"{node}/{key}") for key in ("zarr.json",)
-                 if self._storage.exists(f"{node}/{key}")}  # fmt: skip
-        document = self._metadata(node, files)
+        document = self._metadata(node, self._read(node, ["zarr.json"]))
         return {} if document is None else dict(document["attributes"])
 
     def _metadata(self, node: str, files: Mapping[str, bytes]) -> dict[str, Any] | None:
         key = f"{node}/zarr.json"
         self._known.add(key)
         if "zarr.json" not in files:
-            self._fault("damaged", key, "is missing", REPAIR)
+            self._missing(key)
             return None
         try:
             return checked_metadata(files["zarr.json"], "")
@@ -161,20 +180,16 @@ class _Verification:
 
     def _table(self, folder: str, table: str, n_rows: int | None) -> pd.DataFrame | None:
         """The table, or None where any column cannot be read."""
-        files = self._storage.read_below(f"{folder}/{table}")
         columns: dict[str, np.ndarray] = {}
         for column in columns_of(table):
-            start = f"{column}/"
-            own = {k.removeprefix(start): v for k, v in files.items() if k.startswith(start)}
-            values = self._column(f"{folder}/{table}/{column}", own, n_rows)
+            values = self._column(f"{folder}/{table}/{column}", n_rows)
             if values is not None:
                 columns[column] = as_text(values)
                 n_rows = len(values) if n_rows is None else n_rows
         return pd.DataFrame(columns) if len(columns) == len(columns_of(table)) else None
 
-    def _column(
-        self, where: str, files: Mapping[str, bytes], n_rows: int | None
-    ) -> np.ndarray | None:  # fmt: skip
+    def _column(self, where: str, n_rows: int | None) -> np.ndarray | None:
+        files = self._read(where, self._storage.files(where))
         sound = self._metadata(where, files) is not None
         if not sound:
             self._known.update(f"{where}/{key}" for key in files if key.startswith("c."))
@@ -185,7 +200,7 @@ class _Verification:
             key = f"{where}/c.{chunk}"
             self._known.add(key)
             if f"c.{chunk}" not in files:
-                self._fault("damaged", key, "is missing", REPAIR)
+                self._missing(key)
                 continue
             try:
                 pieces.append(np.asarray(array[start : start + rows]))

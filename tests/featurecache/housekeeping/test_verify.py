@@ -1,5 +1,6 @@
 """Every byte of a store is looked at: whatever is changed, verify and readers say so."""
 
+import errno
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from featurecache.columns import part_draft
 from featurecache.errors import StoreError
 from featurecache.feature_array import FeatureArray
 from featurecache.housekeeping.verify import verify
+from featurecache.local_storage import LocalStorage
 from featurecache.metadata import read_metadata, sealed
 from featurecache.nodes import encode_rows
 from featurecache.open_storage import open_storage
@@ -280,6 +282,24 @@ def test_rows_are_nan_exactly_where_they_failed(store):
         (fault,) = verify(store).faults
         assert fault.file == "part-0000/status/one/c.0"
         assert words in fault.what
+
+
+def test_what_the_disk_does_not_give_is_named_and_the_rest_is_read(store, monkeypatch):
+    bad = {"part-0000/series/study/c.0", "part-0001/status/one/c.0", "part-0001/slices/zarr.json"}
+    read = LocalStorage.read
+
+    def failing(self, key):
+        if key in bad:
+            raise OSError(errno.EIO, "Input/output error", key)
+        return read(self, key)
+
+    monkeypatch.setattr(LocalStorage, "read", failing)
+    flip = damage(store / "part-0000/features/two/c.1.0", "bit flipped")
+    report = verify(store)
+    flip()
+    assert set(found(store)) == bad
+    assert {fault.file for fault in report.faults} == {*bad, "part-0000/features/two/c.1.0"}
+    assert "cannot be read (Input/output error)" in report.text()
 
 
 def test_what_is_no_store_is_an_error(tmp_path):
