@@ -7,6 +7,7 @@ import click
 
 from cli.common import CONTEXT_SETTINGS, CommandGroup, echo, echo_json, progress_bar
 from cli.extract_options import extract_options, scan_options
+from cli.housekeeping import diff, export, gc, pack, verify
 from cli.options import (
     LABELS_FORMATS,
     StoreType,
@@ -236,7 +237,8 @@ def info(
         echo(info_text(store, document))
 
 
-main.add_command(show)
+for _command in (show, verify, gc, diff, export, pack):
+    main.add_command(_command)
 
 
 @main.command(example="featurecache phantom phantom --patients 40 --seed 0")

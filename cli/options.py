@@ -3,7 +3,9 @@
 Precedence: flag, environment variable, ``featurecache.toml``, default.
 """
 
+import os
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,6 +115,22 @@ def source_argument(function: F) -> F:
 def store_argument(function: F) -> F:
     """Add the argument STORE, the feature store (Path, or str where it is a URL)."""
     return click.argument("store", **_argument("store"))(function)
+
+
+def store_and_out_arguments(function: F) -> F:
+    """Add the arguments [STORE] OUT: what is read, and what is written (Path, or str of a URL)."""
+
+    @wraps(function)
+    def command(*args: Any, out: tuple[Location, ...], **kwargs: Any) -> Any:
+        if len(out) > 2:
+            raise click.UsageError(f"expected [STORE] OUT, got {len(out)} paths")
+        given = out[0] if len(out) == 2 else os.environ.get(ENVIRONMENT["store"])
+        store = parse_location(given) if given else project_default("store")()
+        return function(*args, store=store, out=out[-1], **kwargs)
+
+    metavar = "[STORE] OUT"
+    decorate = click.argument("out", nargs=-1, required=True, type=StoreType(), metavar=metavar)
+    return decorate(command)  # type: ignore[return-value]
 
 
 def store_option(function: F) -> F:

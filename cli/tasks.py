@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cli.requested import Requested
     from featurecache.estimate import Estimate
     from featurecache.extract import ExtractReport
+    from featurecache.housekeeping.faults import VerifyReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
     from featurecache.select import Selection
@@ -451,3 +452,92 @@ def _listed_ids(store: Location, key: Path | None) -> "Identifiers | None":
     ids = Identifiers.load(path, keep=opened.keep_ids)
     ids.check(opened.key_digest)
     return ids
+
+
+def verify(store: Location, progress: Callable[[int, int], None]) -> "VerifyReport":
+    """Read a whole store.
+
+    Parameters
+    ----------
+    store : Path or str
+        The feature store.
+    progress : callable
+        Called with (units read, units there).
+
+    Returns
+    -------
+    VerifyReport
+    """
+    from featurecache.housekeeping.verify import verify as verify_store
+
+    return verify_store(store, progress)
+
+
+def repair(
+    store: Location,
+    index: Path | None,
+    key: Path | None,
+    machine: dict[str, Any],
+    progress: Callable[[int, int], None],
+) -> "VerifyReport":
+    """Read a whole store and write again what is damaged.
+
+    Parameters
+    ----------
+    store : Path or str
+        The feature store.
+    index, key : Path or None
+        What ``--index`` and ``--key`` said.
+    machine : dict
+        Fields of `featurecache.housekeeping.repair_units.Machine`.
+    progress : callable
+        Called with (done, to do) of each step.
+
+    Returns
+    -------
+    VerifyReport
+    """
+    wait_without_spinning()
+    from featurecache.housekeeping.repair import repair as repair_store
+    from featurecache.housekeeping.repair_units import Machine
+    from featurecache.identifiers import Identifiers
+    from featurecache.pool import default_workers
+
+    path = key or load_project().key_for(store)
+    machine["workers"] = machine["workers"] or default_workers()
+    return repair_store(
+        store,
+        index_path(index, store),
+        lambda: Identifiers.load(path),
+        Machine(**machine),
+        progress,
+    )
+
+
+def features_to_export(store: Location, name: str | None) -> str:
+    """The feature set to export: the named one, or the only one.
+
+    Parameters
+    ----------
+    store : Path or str
+        The feature store.
+    name : str or None
+        What ``--features`` said.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UsageError
+        None was named, and the store has not exactly one.
+    """
+    from featurecache.store import FeatureStore
+
+    if name is not None:
+        return name
+    names = FeatureStore.open(store).names
+    if len(names) != 1:
+        raise UsageError(f"{store} has {', '.join(names) or 'no features yet'}: name --features")
+    return names[0]

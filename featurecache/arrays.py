@@ -15,37 +15,19 @@ from typing import Any
 
 import pandas as pd
 
+from featurecache.blueprints import FORMAT_VERSION, features_files, root_files, status_files
 from featurecache.columns import columns_of, part_draft, read_column
 from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
 from featurecache.metadata import checked_metadata, read_metadata
-from featurecache.nodes import Draft, open_array
+from featurecache.nodes import open_array
+from featurecache.part_numbers import list_parts, part_name, parts_there
 from featurecache.storage import Storage
 from featurecache.tables import PartTables
-
-FORMAT_VERSION = 1
-"""Raised when an older featurecache could misread a newer store."""
 
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
 
-_PART = re.compile(r"part-(\d{4})")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def part_name(part: int) -> str:
-    """Folder of a part.
-
-    Parameters
-    ----------
-    part : int
-        Number of the part.
-
-    Returns
-    -------
-    str
-        E.g. ``part-0003``.
-    """
-    return f"part-{part:04d}"
 
 
 def create_store(storage: Storage, key_digest: str | None) -> None:
@@ -67,10 +49,7 @@ def create_store(storage: Storage, key_digest: str | None) -> None:
         return
     if (storage.files() or storage.folders()) and not storage.exists("zarr.json"):
         raise StoreError(f"{storage} exists and is not a store: choose another --store")
-    draft = Draft()
-    attributes = {"format": "featurecache", "format_version": FORMAT_VERSION}
-    draft.group("", {**attributes, "key_digest": key_digest})
-    storage.publish("", draft.files())
+    storage.publish("", root_files(key_digest))
 
 
 def read_root(storage: Storage) -> dict[str, Any]:
@@ -109,42 +88,11 @@ def read_root(storage: Storage) -> dict[str, Any]:
 
 def _no_root(storage: Storage) -> StoreError:
     folders, files = storage.folders(), storage.files()
-    if any(_PART.fullmatch(name) for name in folders):
+    if parts_there(storage):
         return StoreCorruptError(f"{storage}/zarr.json is missing")
     if folders or files:
         return StoreError(f"{storage} is not a featurecache store: it has no zarr.json")
     return StoreError(f"there is no store at {storage}: `featurecache extract` makes one")
-
-
-def list_parts(storage: Storage) -> list[int]:
-    """Numbers of a store's parts, in order.
-
-    Parameters
-    ----------
-    storage : Storage
-        Where the store lies.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    StoreCorruptError
-        A part is missing between others, or lacks its metadata.
-    """
-    matches = (_PART.fullmatch(name) for name in storage.folders())
-    parts = sorted(int(match.group(1)) for match in matches if match)
-    if parts != list(range(len(parts))):
-        raise StoreCorruptError(f"{storage}: parts {parts} are not consecutive; one was removed")
-    if parts and storage.shared and _is_begun(storage, part_name(parts[-1])):
-        parts.pop()
-    return parts
-
-
-def _is_begun(storage: Storage, part: str) -> bool:
-    """Whether the tables of a part are still being written: features come after its metadata."""
-    return not storage.exists(f"{part}/zarr.json") and not storage.folders(f"{part}/features")
 
 
 def create_part(storage: Storage, tables: PartTables, part: int | None = None) -> int:
@@ -172,7 +120,7 @@ def create_part(storage: Storage, tables: PartTables, part: int | None = None) -
     StoreMismatchError
         Another run has written this part, or begun it, with other series.
     """
-    part = len(list_parts(storage)) if part is None else part
+    part = max(list_parts(storage), default=-1) + 1 if part is None else part
     if not storage.publish(part_name(part), part_draft(storage, tables).files()):
         raise StoreMismatchError(
             f"{storage}: another run has begun {part_name(part)} with other series. Wait for it "
@@ -227,6 +175,7 @@ def read_table(
     """
     n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
     where = f"{part_name(part)}/{table}"
+    read_metadata(storage, where)
     return pd.DataFrame(
         {
             name: read_column(storage, f"{where}/{name}", n_rows)
@@ -257,7 +206,7 @@ def check_name(name: str) -> None:
 
 def create_features(
     storage: Storage, part: int, name: str, *, n_slices: int, dim: int, dtype: str,
-    unit_slices: int, attributes: Mapping[str, Any],
+    unit_slices: int, attributes: Mapping[str, Any], inner_slices: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Create the empty feature and status arrays of one feature set in one part.
 
@@ -276,10 +225,12 @@ def create_features(
     dtype : {"float16", "float32"}
         Stored type.
     unit_slices : int
-        Rows of a chunk: the unit of work and of commit. Where a rival, or a run that was killed
+        Rows of a file: the unit of work and of commit. Where a rival, or a run that was killed
         right here, has created the status array already, its unit counts.
     attributes : mapping
         JSON values: recipe, fingerprint, plan, versions, reason codes.
+    inner_slices : int, optional
+        Rows of a chunk, where a file is a shard of several.
 
     Returns
     -------
@@ -294,16 +245,11 @@ def create_features(
     check_name(name)
     where, status_where = (f"{part_name(part)}/{kind}/{name}" for kind in ("features", "status"))
     storage.discard_debris(status_where)
-    status = Draft()
-    status.array("", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8", fill_value=UNWRITTEN)
-    if not storage.publish(status_where, status.files()):
+    if not storage.publish(status_where, status_files(n_slices, unit_slices)):
         unit_slices = open_array(storage.zarr_store(), status_where).chunks[0]
-    features = Draft()
-    features.array(
-        "", shape=(n_slices, dim), chunks=(unit_slices, dim), dtype=dtype,
-        fill_value=float("nan"), attributes=attributes,
-    )  # fmt: skip
-    storage.publish(where, features.files())
+    storage.publish(
+        where, features_files(n_slices, dim, dtype, unit_slices, attributes, inner_slices)
+    )
     return dict(read_metadata(storage, where)["attributes"])
 
 
@@ -325,10 +271,9 @@ def list_features(storage: Storage, part: int) -> list[str]:
     Raises
     ------
     StoreCorruptError
-        The part has no folder of features.
+        The part has no folder of features, or its metadata are damaged.
     """
     where = f"{part_name(part)}/features"
-    names = storage.folders(where)
-    if not names and not storage.files(where):
-        raise StoreCorruptError(f"{storage}: {where} is missing")
-    return [name for name in names if not name.startswith(".")]
+    read_metadata(storage, f"{part_name(part)}/status")
+    read_metadata(storage, where)
+    return [name for name in storage.folders(where) if not name.startswith(".")]

@@ -26,6 +26,21 @@ def chunk_numbers(names: Iterable[str]) -> set[int]:
     return {int(match.group(1)) for match in matches if match}
 
 
+def file_rows(array: Any) -> int:
+    """Rows that a file of an array has: of a chunk, or of a shard of several.
+
+    Parameters
+    ----------
+    array : zarr.Array or PlainArray
+        The second has chunks only.
+
+    Returns
+    -------
+    int
+    """
+    return int((getattr(array, "shards", None) or array.chunks)[0])
+
+
 def read_rows(array: Any, storage: Storage, where: str, start: int, stop: int | None) -> np.ndarray:
     """Rows of an array, with any damage reported as what it is.
 
@@ -65,7 +80,7 @@ def read_rows(array: Any, storage: Storage, where: str, start: int, stop: int | 
 
 
 def _damaged_chunk(array: Any, start: int, stop: int | None) -> int:
-    rows = array.chunks[0]
+    rows = file_rows(array)
     last = (stop if stop is not None else array.shape[0]) - 1
     for chunk in range(start // rows, last // rows + 1):
         try:
@@ -94,7 +109,10 @@ def remedy(storage: Storage, where: str, chunk: int) -> str:
     """
     part, kind, name = where.split("/")
     if kind not in ("features", "status"):
-        return "Restore it from a copy, or extract into another --store"
+        return (
+            "`featurecache verify --repair` writes it again from the index, if that is here; else "
+            "restore it from a copy, or extract into another --store"
+        )
     files = f"{storage}/{part}/features/{name}/c.{chunk}.0"
     if storage.shared:  # where a status that is there is not replaced
         files += f" and {storage}/{part}/status/{name}/c.{chunk}"

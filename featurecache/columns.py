@@ -9,6 +9,12 @@ from featurecache.nodes import Draft, memory_store, open_array
 from featurecache.storage import Storage
 from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, TABLE_ROWS, PartTables
 
+TABLES = ("series", "slices")
+"""Tables of a part, which are groups of arrays."""
+
+GROUPS = (*TABLES, "features", "status")
+"""All groups of a part."""
+
 
 def columns_of(table: str) -> dict[str, str]:
     """Columns of a table and their types.
@@ -26,7 +32,7 @@ def columns_of(table: str) -> dict[str, str]:
     return SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
 
 
-def part_draft(storage: Storage, tables: PartTables) -> Draft:
+def part_draft(storage: Storage, tables: PartTables, replaces_below: int | None = None) -> Draft:
     """A part with its tables and without any features.
 
     Parameters
@@ -35,6 +41,8 @@ def part_draft(storage: Storage, tables: PartTables) -> Draft:
         What the store is called in a message.
     tables : PartTables
         The rows, which are taken block by block.
+    replaces_below : int, optional
+        Number below which parts may be missing, since this one has their current rows.
 
     Returns
     -------
@@ -47,11 +55,13 @@ def part_draft(storage: Storage, tables: PartTables) -> Draft:
     """
     announced = {"series": tables.n_series, "slices": tables.n_slices}
     draft = Draft()
-    draft.group("", {f"n_{table}": n_rows for table, n_rows in announced.items()})
-    for group in ("series", "slices", "features", "status"):
+    replaces = {} if replaces_below is None else {"replaces_parts_below": replaces_below}
+    draft.group("", {**{f"n_{table}": n for table, n in announced.items()}, **replaces})
+    for group in GROUPS:
         draft.group(group, {})
     for table, n_rows in announced.items():
-        _add_table(draft, table, n_rows)
+        for column in columns_of(table):
+            _add_column(draft, table, column, n_rows, f"{table}/{column}")
     came = dict.fromkeys(announced, 0)
     for block in tables.blocks:
         came[block.table] += len(block.rows)
@@ -67,13 +77,34 @@ def part_draft(storage: Storage, tables: PartTables) -> Draft:
     return draft
 
 
-def _add_table(draft: Draft, name: str, n_rows: int) -> None:
-    for column, kind in columns_of(name).items():
-        draft.array(
-            f"{name}/{column}", shape=(n_rows,), chunks=(min(max(n_rows, 1), TABLE_ROWS),),
-            dtype=str if kind == "str" else kind,
-            fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
-        )  # fmt: skip
+def column_metadata(table: str, column: str, n_rows: int) -> bytes:
+    """The ``zarr.json`` of a column.
+
+    Parameters
+    ----------
+    table : {"series", "slices"}
+        Which table.
+    column : str
+        One of its columns.
+    n_rows : int
+        How many rows it has.
+
+    Returns
+    -------
+    bytes
+    """
+    draft = Draft()
+    _add_column(draft, table, column, n_rows, "")
+    return draft.files()["zarr.json"]
+
+
+def _add_column(draft: Draft, table: str, column: str, n_rows: int, path: str) -> None:
+    kind = columns_of(table)[column]
+    draft.array(
+        path, shape=(n_rows,), chunks=(min(max(n_rows, 1), TABLE_ROWS),),
+        dtype=str if kind == "str" else kind,
+        fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
+    )  # fmt: skip
 
 
 def read_column(storage: Storage, where: str, n_rows: int) -> np.ndarray:
@@ -109,4 +140,19 @@ def read_column(storage: Storage, where: str, n_rows: int) -> np.ndarray:
     if missing:
         raise StoreCorruptError(f"{storage}: {where} lacks its chunks {sorted(missing)[:5]}")
     values = read_rows(array, storage, where, 0, None)
+    return as_text(values)
+
+
+def as_text(values: np.ndarray) -> np.ndarray:
+    """A column as it was read, with text as Python strings.
+
+    Parameters
+    ----------
+    values : ndarray
+        From an array of the store.
+
+    Returns
+    -------
+    ndarray
+    """
     return values.astype(object).astype(str) if values.dtype.kind == "T" else values

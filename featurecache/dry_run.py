@@ -58,7 +58,7 @@ def estimate(job: Job, selection: Selection | None = None) -> Estimate:
         chosen.check()
         catalogue = read_catalogue(index, job.identifiers, chosen.series)
         there = _part_numbers(job)
-        new = new_stacks(part_series(job.store) if there else [], catalogue)
+        new = new_stacks(list(part_series(job.store).values()) if there else [], catalogue)
         sample = _decoded(index, catalogue, len(devices))
     n_new = int(catalogue.n_slices[new].sum())
     rows = [arrays.count_slices(job.store, part) for part in there] + ([n_new] if n_new else [])

@@ -226,7 +226,7 @@ class _Extraction:
             ],
             scan=document, failed_rows=failed_rows, missing_series=work.source.missing_series(),
             unselected_series=work.source.count_series(map(identifiers.series, chosen.series)),
-            dropped_series=dropped_series(series_tables(self.job.store)),
+            dropped_series=dropped_series(list(series_tables(self.job.store).values())),
             timing=timing, shard=self._shard_report(work),
         )  # fmt: skip
 

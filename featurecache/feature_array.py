@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from featurecache.arrays import OK, UNWRITTEN, part_name
-from featurecache.chunks import chunk_numbers, read_rows, remedy
+from featurecache.chunks import chunk_numbers, file_rows, read_rows, remedy
 from featurecache.errors import StoreCorruptError, StoreError, StoreLockedError
 from featurecache.metadata import read_metadata
 from featurecache.nodes import decode_rows, encode_rows, open_array
@@ -55,7 +55,7 @@ class FeatureArray:
         self.attributes: dict[str, Any] = dict(self._metadata[self.where]["attributes"])
         self.shape: tuple[int, int] = (self._features.shape[0], self._features.shape[1])
         self.dtype = np.dtype(self._features.dtype)
-        self.unit_slices: int = self._features.chunks[0]
+        self.unit_slices: int = file_rows(self._features)
         if (self._status.shape, self._status.chunks) != (self.shape[:1], (self.unit_slices,)):
             raise StoreCorruptError(
                 f"{storage}: {self._status_where} has {self._status.shape} rows in chunks of "
@@ -255,8 +255,8 @@ class FeatureArray:
         """
         return read_rows(self._features, self.storage, self.where, start, stop)
 
-    def read_status(self) -> np.ndarray:
-        """Status of every row (N,), uint8.
+    def read_status(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Status of rows `start` to `stop`: uint8 (n,), 0 where a unit is not written.
 
         Raises
         ------
@@ -265,6 +265,16 @@ class FeatureArray:
         """
         self._seen = read_rows(self._status, self.storage, self._status_where, 0, None)
         return self._seen
+
+    def unit_status(self, unit: int) -> np.ndarray:
+        """Status of a unit's rows (n,), uint8.
+
+        Raises
+        ------
+        StoreCorruptError
+            The chunk is missing or damaged.
+        """
+        return self._unit_status(unit)[0]
 
     def _unit_status(self, unit: int) -> tuple[np.ndarray, bytes]:
         """Status of a unit's rows, and the chunk that they were read from."""

@@ -208,15 +208,21 @@ class LocalStorage(Storage):
             if not os.access(folder, os.W_OK):
                 raise StoreError(f"{folder} cannot be written: check its owner and permissions")
 
+    def debris(self) -> list[Path]:
+        """Drafts of killed runs, files and folders, in the store and beside it."""
+        of_root = re.compile(rf"\.{re.escape(self.folder.name)}\.{_DRAFT}")
+        found = [path for path in self.folder.parent.iterdir() if of_root.fullmatch(path.name)]
+        for pattern in (".part-*.partial", "part-*/.*.partial", "part-*/*.partial",
+                        "part-*/*/*/*.partial"):  # fmt: skip
+            found += self.folder.glob(pattern)
+        return sorted(set(found))
+
     def remove_debris(self) -> int:
         """Delete drafts, see `Storage.remove_debris`."""
-        of_root = re.compile(rf"\.{re.escape(self.folder.name)}\.{_DRAFT}")
-        drafts = [path for path in self.folder.parent.iterdir() if of_root.fullmatch(path.name)]
-        drafts += [*self.folder.glob(".part-*.partial"), *self.folder.glob("part-*/.*.partial")]
-        files = [*self.folder.glob("part-*/*.partial"), *self.folder.glob("part-*/*/*/*.partial")]
-        for path in (*drafts, *files):
+        found = self.debris()
+        for path in found:
             self.remove(path)
-        return len(drafts) + len(files)
+        return len(found)
 
     def zarr_store(self) -> "Store":
         """The folder for zarr, see `Storage.zarr_store`."""

@@ -82,7 +82,7 @@ def add_part(
     """
     while True:
         parts = part_series(store)
-        new = new_stacks(parts, catalogue)
+        new = new_stacks(list(parts.values()), catalogue)
         if not new.any():
             return None
         tables = part_tables(
@@ -90,7 +90,7 @@ def add_part(
             n_series=int(new.sum()), n_slices=int(catalogue.n_slices[new].sum()),
         )  # fmt: skip
         try:
-            return arrays.create_part(store, tables, len(parts))
+            return arrays.create_part(store, tables, max(parts, default=-1) + 1)
         except StoreMismatchError:
             if len(arrays.list_parts(store)) == len(parts):
                 raise  # else a rival was faster: what is new now?

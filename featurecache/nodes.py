@@ -39,7 +39,7 @@ class Draft:
     def array(
         self, path: str, *, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any,
         fill_value: Any, attributes: Mapping[str, Any] | None = None,
-        values: np.ndarray | None = None,
+        shards: tuple[int, ...] | None = None,
     ) -> None:  # fmt: skip
         """Add an array whose chunks end with a checksum; `rows` fills it.
 
@@ -53,9 +53,11 @@ class Draft:
             As zarr takes them.
         attributes : mapping, optional
             JSON values.
+        shards : tuple of int, optional
+            Shape of a file, where it holds several chunks.
         """
         zarr.create_array(
-            self._store, name=path or None, shape=shape, chunks=chunks, dtype=dtype,
+            self._store, name=path or None, shape=shape, chunks=chunks, shards=shards, dtype=dtype,
             fill_value=fill_value, filters=None, compressors=[Crc32cCodec()],
             attributes=dict(attributes or {}), chunk_key_encoding=_FLAT_KEYS, zarr_format=3,
         )  # fmt: skip

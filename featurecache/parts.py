@@ -58,7 +58,7 @@ def digests(texts: Iterable[str]) -> np.ndarray:
     return np.frombuffer(bytes(gathered), dtype=f"S{_DIGEST_BYTES}")
 
 
-def part_series(store: Storage) -> list[PartSeries]:
+def part_series(store: Storage) -> dict[int, PartSeries]:
     """The series of every part, by the rule of `series_tables`.
 
     Parameters
@@ -68,15 +68,15 @@ def part_series(store: Storage) -> list[PartSeries]:
 
     Returns
     -------
-    list of PartSeries
-        One a part.
+    dict of PartSeries
+        By number of the part, in order.
 
     Raises
     ------
     StoreCorruptError
         A table is damaged.
     """
-    parts: list[PartSeries] = []
+    parts: dict[int, PartSeries] = {}
     newer = digests([])
     for number in reversed(arrays.list_parts(store)):
         rows = arrays.read_table(store, number, "series", ("first_row", "n_slices"))
@@ -86,12 +86,12 @@ def part_series(store: Storage) -> list[PartSeries]:
             for name in ("series", "series_of", "source")
         )
         counts = ~np.isin(series_of, newer)
-        parts.insert(0, PartSeries(series, series_of, source, first_row, n_slices, counts))
+        parts[number] = PartSeries(series, series_of, source, first_row, n_slices, counts)
         newer = np.union1d(newer, series_of)
-    return parts
+    return dict(reversed(parts.items()))
 
 
-def series_tables(store: Storage) -> list[pd.DataFrame]:
+def series_tables(store: Storage, parts: Sequence[int] | None = None) -> dict[int, pd.DataFrame]:
     """The ``series`` table of every part, with a column ``row_current``.
 
     A SeriesInstanceUID counts in the last part that has any stack of it, with all its stacks
@@ -101,20 +101,23 @@ def series_tables(store: Storage) -> list[pd.DataFrame]:
     ----------
     store : Storage
         Where the store lies.
+    parts : sequence of int, optional
+        Numbers of the parts, where they are known.
 
     Returns
     -------
-    list of DataFrame
-        One a part, columns `SERIES_COLUMNS` and ``row_current`` (bool).
+    dict of DataFrame
+        Number of the part, in order -> columns `SERIES_COLUMNS` and ``row_current`` (bool).
 
     Raises
     ------
     StoreCorruptError
         A table is damaged.
     """
-    tables = [arrays.read_table(store, part, "series") for part in arrays.list_parts(store)]
+    parts = arrays.list_parts(store) if parts is None else parts
+    tables = {part: arrays.read_table(store, part, "series") for part in parts}
     newer: set[str] = set()
-    for table in reversed(tables):
+    for table in reversed(tables.values()):
         table["row_current"] = ~table["series_of"].isin(newer)
         newer.update(table["series_of"])
     return tables

@@ -118,7 +118,23 @@ class Recipe:
 
     def fingerprint(self) -> dict[str, str]:
         """``identity`` and ``numerics``: SHA-256 digests of the recipe's two parts."""
-        return {part: _digest(_part(self.document(), part)) for part in ("identity", "numerics")}
+        return fingerprint_of(self.document())
+
+
+def fingerprint_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Fingerprint of a recipe's document, as `Recipe.fingerprint`.
+
+    Parameters
+    ----------
+    document : mapping
+        From `Recipe.document`, or read from a store.
+
+    Returns
+    -------
+    dict
+        ``identity`` and ``numerics``.
+    """
+    return {part: _digest(_part(document, part)) for part in ("identity", "numerics")}
 
 
 def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:

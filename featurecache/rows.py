@@ -50,7 +50,9 @@ class RowSource:
         self._index, self._root, self._identifiers = index, index.root, identifiers
         catalogue = catalogue or read_catalogue(index, identifiers)
         self._parts = part_series(store)
-        self._numbers = [_stack_numbers(part, catalogue) for part in self._parts]
+        self._numbers = {
+            number: _stack_numbers(part, catalogue) for number, part in self._parts.items()
+        }
         self._stacks: OrderedDict[tuple[int, int], Stack] = OrderedDict()
 
     def current(self, part: int) -> np.ndarray:
@@ -63,12 +65,12 @@ class RowSource:
 
     def missing_series(self) -> int:
         """How many series of the store count, but are not in the index."""
-        return sum(int(self._is_missing(part).sum()) for part in range(len(self._parts)))
+        return sum(int(self._is_missing(part).sum()) for part in self._parts)
 
     def count_series(self, series: Iterable[str]) -> int:
         """How many of these series (store ids) count in some part."""
         wanted = digests(series)
-        counting = (part.series[part.counts] for part in self._parts)
+        counting = (part.series[part.counts] for part in self._parts.values())
         return sum(int(np.isin(ids, wanted).sum()) for ids in counting)
 
     def jobs(self, part: int, rows: range) -> Iterator[DecodeJob | str]:

@@ -1,7 +1,7 @@
 """Where a store lies: bytes under keys, whole or not at all."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,3 +132,26 @@ class Storage(ABC):
         if isinstance(error, OSError) and error.errno is not None:
             return StoreError(f"{self} cannot be read: {error.strerror}")
         return None
+
+
+def walk(storage: Storage, prefix: str = "") -> Iterator[str]:
+    """Every key of a store.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    prefix : str
+        Only keys below it; ends in a slash, or is empty.
+
+    Yields
+    ------
+    str
+        A draft of a killed run counts as one, which ends in a slash.
+    """
+    yield from (f"{prefix}{name}" for name in storage.files(prefix))
+    for name in storage.folders(prefix):
+        if name.endswith(".partial"):
+            yield f"{prefix}{name}/"
+        else:
+            yield from walk(storage, f"{prefix}{name}/")

@@ -117,14 +117,15 @@ def make_store():
                     **dict.fromkeys(SERIES_COLUMNS, 0.5),
                     **{"series": series, "series_of": series.partition("#")[0]},
                     **{"study": studies[series], "patient": patients[series]},
-                    **{"source": f"source of {series}", "first_row": first, "n_slices": n},
+                    **{"source": _source(series), "first_row": first, "n_slices": n},
                     **{"z_extent_mm": gap_mm * (n - 1), "median_gap_mm": gap_mm},
                     **{"thickness_mm": gap_mm, "fov_mm": 250.0, "tilt_deg": 0.0},
                 }
             )
             slice_rows += [
                 {
-                    **{"slice": f"{series}.{k}", "source": f"{series}.{k}", "series": number},
+                    **{"slice": f"{series}.{k}", "source": _source(f"{series}.{k}")},
+                    **{"series": number},
                     **{"position": k, "z_mm": gap_mm * k, "gap_mm": gap_mm if k else np.nan},
                 }
                 for k in range(n)
@@ -137,7 +138,8 @@ def make_store():
             pd.DataFrame(slice_rows, columns=list(SLICES_COLUMNS)),
         )
         part = arrays.create_part(storage, tables)
-        _add_features(storage, part, name, matrices, failed, dtype, recipe, unit_slices)
+        for one in [name] if isinstance(name, str) else name:
+            _add_features(storage, part, one, matrices, failed, dtype, recipe, unit_slices)
         return where
 
     return make
@@ -156,22 +158,27 @@ def add_features():
     return add
 
 
+def _source(name: str) -> str:
+    return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+
 def _add_features(storage, part, name, matrices, failed, dtype, recipe, unit_slices) -> None:
     from featurecache import arrays
     from featurecache.feature_array import FeatureArray
+    from featurecache.recipe import fingerprint_of
 
     values = np.concatenate(list(matrices.values()))
     status = np.concatenate(
         [[2 if k in failed.get(s, ()) else 1 for k in range(len(m))] for s, m in matrices.items()]
     )
     recipe = recipe or {"backbone": name, "windows": [[40, 80]], "size": 224}
-    identity = hashlib.sha256(str(recipe).encode()).hexdigest()
+    recipe = {**recipe, "dtype": dtype}
     arrays.create_features(
         storage, part, name, n_slices=len(values), dim=values.shape[1], dtype=dtype,
         unit_slices=unit_slices,
         attributes={
             "recipe": recipe,
-            "fingerprint": {"identity": identity, "numerics": dtype},
+            "fingerprint": fingerprint_of(recipe),
             "plan": {}, "reason_codes": {"2": "pixel data is short"},
         },
     )  # fmt: skip

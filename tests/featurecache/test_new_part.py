@@ -87,7 +87,7 @@ def test_ids_are_found_among_others():
 def test_a_part_knows_which_of_its_series_count(tmp_path, make_store):
     path = make_store(tmp_path / "c.zarr", {"a": np.zeros((2, 3)), "b": np.zeros((4, 3))})
     make_store(path, {"b": np.zeros((1, 3))})
-    old, new = part_series(open_storage(path))
+    old, new = part_series(open_storage(path)).values()
     assert old.rows(old.counts).tolist() == [True] * 2 + [False] * 4
     assert new.counts.tolist() == [True]
     assert old.first_row.tolist() == [0, 2]

@@ -163,5 +163,5 @@ def test_bytes_of_a_store_stay_what_they_were(tmp_path, make_store, matrices):
         if file.is_file() and file.name != "zarr.json":
             digest.update(file.read_bytes())
     assert digest.hexdigest() == (
-        "84ef276ea9651e50d8436fa23774acf34e54bea552819fdc9c4940fa90a71e4a"
+        "dc59e1a212347be74a2c129670e0ad30c4252898b42ccebb54f5b52caaf298ec"
     )
