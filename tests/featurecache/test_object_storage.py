@@ -107,6 +107,14 @@ def test_what_is_done_takes_one_listing_an_array_however_many_units_there_are(bu
 
 
 @pytest.mark.s3
+@pytest.mark.parametrize("prefix", ["", "/größe 1/x%20y+z"])
+def test_any_prefix_will_do(bucket, make_store, matrices, prefix):
+    url = make_store(f"{bucket}{prefix}", matrices)
+    np.testing.assert_array_equal(FeatureStore.open(url)["toy"]["s0"], matrices["s0"])
+    assert open_storage(url).folders() == ["part-0000"]
+
+
+@pytest.mark.s3
 def test_storage_goes_to_another_process_without_credentials(bucket, make_store, matrices):
     url = make_store(f"{bucket}/c.zarr", matrices)
     packed = pickle.dumps(open_storage(url))
