@@ -4,6 +4,7 @@ Exit codes: 0 ok, 1 internal error, 2 usage, 3 finished but some files or series
 4 missing weights or plugin, 5 store locked, incompatible or corrupt, 130 interrupted.
 """
 
+import atexit
 import contextlib
 import json
 import logging
@@ -70,6 +71,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            _ignore_interruptions()
             again = "; run the same command again to continue" if self.resumable else ""
             raise Interrupted(f"interrupted{again}") from None
         except BrokenPipeError as error:  # click would end with 1 and say nothing
@@ -215,11 +217,19 @@ def _terminate_like_ctrl_c() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def _ignore_interruptions() -> None:
+    """From here to the end: the command is over, and a second Ctrl-C would only make noise."""
+    if threading.current_thread() is threading.main_thread():
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

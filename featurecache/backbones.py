@@ -224,8 +224,6 @@ def check_backbone(name: str) -> None:
     UsageError
         Neither torchvision nor timm knows it, and it is not registered; close names are suggested.
     """
-    for plugin in entry_points(group=_PLUGINS, name=name):
-        plugin.load()
     if name in _registered:
         return
     if name.startswith("timm:"):
@@ -238,7 +236,11 @@ def check_backbone(name: str) -> None:
     import torchvision.models as zoo
 
     known = zoo.list_models(module=zoo)
-    if name not in known:
+    if name in known:
+        return
+    for plugin in entry_points(group=_PLUGINS, name=name):
+        plugin.load()
+    if name not in _registered:
         raise UsageError(_unknown(name, [*_registered, *known], "a torchvision model"))
 
 

@@ -24,17 +24,22 @@ from featurecache.walk import Entry
 
 _TINY = '''
 """Networks that cost nothing, registered on import, as a user's own would be."""
-import os
+import os, time
+import torch
 from torch import nn
 from featurecache.backbones import register_backbone
 
-class Scaled(nn.Module):
+class Moody(nn.Module):
+    """Slow, out of memory or out of range where the environment says so."""
     def forward(self, maps):
+        if len(maps) > int(os.environ.get("TINY_LIMIT", "1000")):
+            raise torch.OutOfMemoryError("simulated")
+        time.sleep(float(os.environ.get("TINY_SLEEP", "0")))
         return maps * float(os.environ.get("TINY_SCALE", "1"))
 
 def tiny():
     return nn.Sequential(
-        nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), Scaled()
+        nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), Moody()
     )
 
 def flat():
