@@ -149,8 +149,8 @@ def walk(storage: Storage, prefix: str = "") -> Iterator[str]:
     str
         A draft of a killed run counts as one, which ends in a slash.
     """
-    yield from (f"{prefix}{name}" for name in storage.files(prefix))
-    for name in storage.folders(prefix):
+    yield from (f"{prefix}{name}" for name in storage.files(prefix.removesuffix("/")))
+    for name in storage.folders(prefix.removesuffix("/")):
         if name.endswith(".partial"):
             yield f"{prefix}{name}/"
         else:

@@ -94,7 +94,7 @@ def bucket(s3_server, s3_environment):
     return f"s3://{name}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_store():
     """Function that writes a complete store from matrices, with ids kept."""
     from featurecache import arrays

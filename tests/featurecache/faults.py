@@ -137,7 +137,7 @@ class MemoryStorage(Storage):
 
     def read_below(self, prefix):
         self.gate(f"read below {prefix}")
-        below = f"{prefix}/"
+        below = f"{prefix}/" if prefix else ""
         return {k.removeprefix(below): v for k, v in self.objects.items() if k.startswith(below)}
 
     def exists(self, key):

@@ -9,6 +9,7 @@ from featurecache.errors import StoreMismatchError, UsageError
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
 from featurecache.job import Job
+from featurecache.open_storage import open_storage
 from featurecache.options import FeatureOptions, RunOptions, Shard
 from featurecache.select import Selection
 
@@ -22,7 +23,7 @@ RUN = RunOptions(workers=1, unit_slices=8)
 
 @pytest.fixture
 def job(tiny, small_index, tmp_path):
-    return Job(small_index, tmp_path / "cache.zarr", (TINY, FLAT), RUN, KEY)
+    return Job(small_index, open_storage(tmp_path / "cache.zarr"), (TINY, FLAT), RUN, KEY)
 
 
 def do(job, **options):
@@ -34,7 +35,7 @@ def test_counts_are_those_of_the_run_that_follows(job, tmp_path, store_content):
     before = estimate(job)
     assert list(tmp_path.iterdir()) == [], "nothing was written, no lock either"
     report = do(job)
-    content = store_content(job.store)
+    content = store_content(job.store.folder)
     document = before.document()
     assert document["slices_to_do"] == report.rows
     assert document["units_to_do"] == report.units
@@ -51,13 +52,13 @@ def test_counts_are_those_of_the_run_that_follows(job, tmp_path, store_content):
 
 def test_what_is_there_already_is_not_counted(job, store_content):
     do(job)
-    (job.store / "part-0000/features/tiny/c.1.0").unlink()
-    before = store_content(job.store)
+    (job.store.folder / "part-0000/features/tiny/c.1.0").unlink()
+    before = store_content(job.store.folder)
     left = estimate(job)
     assert (left.new_slices, left.table_files) == (0, 0)
     assert [(one.units, one.slices) for one in left.features] == [(1, 8), (0, 0)]
     assert left.slices == 8
-    assert store_content(job.store) == before
+    assert store_content(job.store.folder) == before
     do(job)
     done = estimate(job)
     assert (done.slices, done.seconds) == (0, 0.0)

@@ -15,6 +15,7 @@ from featurecache.errors import FeatureCacheError, MissingResourceError, StoreEr
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
 from featurecache.job import Job
+from featurecache.open_storage import open_storage
 from featurecache.options import FeatureOptions, RunOptions, Shard
 from featurecache.timing import FeatureTiming, Timing, in_turn, together
 
@@ -98,11 +99,11 @@ def test_what_a_process_says_is_raised_here_as_it_was_there(run, monkeypatch, ti
 
 def test_a_job_survives_its_way_to_another_process(tiny):
     job = Job(
-        Path("i"), Path("s"), (TINY, replace(FLAT, fov_mm=200.0, spacing_mm=1.0)),
+        Path("i"), open_storage("s"), (TINY, replace(FLAT, fov_mm=200.0, spacing_mm=1.0)),
         replace(RUN, shard=Shard(2, 3)), Identifiers(bytes(range(32))), (Shard(2, 3), Shard(1, 2)),
     )  # fmt: skip
     document = job.document()
-    assert Job.read(document) == job
+    assert Job.read(document).document() == document
     assert document["modules"] == ["tiny_backbones"]
 
 
@@ -112,7 +113,7 @@ def test_a_backbone_of_a_script_cannot_be_had_in_other_processes(tiny):
 
     mine.__module__ = "__main__"
     register_backbone("scripted", mine)
-    job = Job(Path("i"), Path("s"), (replace(TINY, backbone="scripted"),), RUN, KEEP)
+    job = Job(Path("i"), open_storage("s"), (replace(TINY, backbone="scripted"),), RUN, KEEP)
     with pytest.raises(UsageError, match="'scripted' is registered in a script"):
         job.document()
 

@@ -14,6 +14,7 @@ from featurecache.errors import StoreMismatchError
 from featurecache.extract import extract
 from featurecache.feature_array import FeatureArray
 from featurecache.identifiers import Identifiers
+from featurecache.open_storage import open_storage
 from featurecache.options import FeatureOptions, RunOptions
 from featurecache.plan import Plan, unit_slices
 from featurecache.proof import unproven
@@ -147,7 +148,7 @@ def test_a_plan_that_is_compiled_is_not_continued_without_a_compiler(
     asked = Compilation(True, "asked for")
     monkeypatch.setattr(trials, "choose_compilation", lambda *_: asked)
     run(plan_only=True)
-    stored = FeatureArray(tmp_path / "c.zarr", 0, "tiny").attributes["plan"]
+    stored = FeatureArray(open_storage(tmp_path / "c.zarr"), 0, "tiny").attributes["plan"]
     assert (stored["compiled"], stored["compile"]) == (True, "asked for")
     monkeypatch.setattr(plans, "can_compile", lambda device: False)
     with pytest.raises(StoreMismatchError, match="begun with a compiled network"):

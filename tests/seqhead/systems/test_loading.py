@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from featurecache.options import check_options
+from featurecache.options import RunOptions, check_options
 from featurecache.select import Selection
 from seqhead.errors import FitError
 from seqhead.systems import extraction, load_system, system_names
@@ -96,7 +96,7 @@ def test_extractions_are_valid_and_named(name):
     names = [options.name for options in wanted.sets]
     assert len(names) == len(set(names))
     for options in wanted.sets:
-        check_options(options)
+        check_options([options], RunOptions())
         assert options.feature_name == options.name
 
 
