@@ -84,6 +84,7 @@ def test_a_cluster_that_does_not_fit_this_machine_is_refused():
 # Networks that are slow, or end the process they are in: in actors only.
 _DEADLY = """
 import os, time
+from pathlib import Path
 from torch import nn
 from featurecache.backbones import register_backbone
 
@@ -214,6 +215,7 @@ def test_units_that_kill_their_actors_are_given_up_and_reported(run, odd_folder,
 def test_a_node_that_dies_in_mid_run_changes_no_byte(
     run, cluster, odd_folder, tmp_path, store_content, caplog
 ):
+    psutil = pytest.importorskip("psutil")
     one = run(ODD, engine="local", store="one.zarr")
     for old in odd_folder.glob("at-work-*"):
         old.unlink()
@@ -221,8 +223,10 @@ def test_a_node_that_dies_in_mid_run_changes_no_byte(
     def kill_a_node():
         while len(list(odd_folder.glob("at-work-*"))) < 2:
             time.sleep(0.02)
-        for process in next(iter(cluster.worker_nodes)).live_processes():
-            process[1].send_signal(signal.SIGKILL)
+        for _, process in next(iter(cluster.worker_nodes)).live_processes():
+            parent = psutil.Process(process.pid)
+            for one in [*parent.children(recursive=True), parent]:
+                one.kill()
 
     killer = threading.Thread(target=kill_a_node)
     killer.start()
