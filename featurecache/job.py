@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from featurecache.backbones import registering_modules
 from featurecache.identifiers import Identifiers
 from featurecache.options import FeatureOptions, RunOptions, Shard
 from featurecache.pool import default_workers
+from featurecache.registry import registering_modules
 
 
 @dataclass(frozen=True, slots=True)
