@@ -11,8 +11,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NETWORK = (
     click.option(
+        "--system",
+        help="Instead of --backbone: the features and the series of a published system; "
+        "`seqhead systems` lists them.",
+    ),
+    click.option(
         "--backbone",
-        required=True,
         help="A torchvision classifier (vgg16, resnet50, squeezenet1_1, ...), timm:NAME or a "
         "registered name. Several, separated by commas, share the decoding.",
     ),
@@ -84,6 +88,24 @@ _ZOOM = (
     ),
 )
 
+_VIEWS = (
+    click.option(
+        "--views",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Also so many augmented views of every series (rotated, mirrored or shifted), as "
+        "feature sets NAME.view1, NAME.view2, ...",
+    ),
+    click.option(
+        "--view-seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of the views.",
+    ),
+)
+
 _NUMBERS = (
     click.option(
         "--precision",
@@ -145,6 +167,25 @@ _WORK = (
         help="Compute only this share of the units, I from 1 to N; shards run side by side.",
     ),
     click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who computes: this machine, or a Ray cluster (ray extra).",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        show_default="a cluster of this machine alone, for this run",
+        help="Of a private cluster: HOST:PORT, or auto on one of its machines.",
+    ),
+    click.option(
+        "--ray-actors",
+        type=click.IntRange(min=1),
+        show_default="one for each GPU, or for each machine",
+        help="Processes of the cluster that compute.",
+    ),
+    click.option(
         "--dry-run",
         is_flag=True,
         help="Write nothing; say what there is to do, and how long it would take.",
@@ -167,7 +208,12 @@ _WORK = (
 )
 
 _SCAN = (
-    click.option("--assume-hu", is_flag=True, help="Take values without a rescale as HU already."),
+    click.option(
+        "--assume-hu",
+        is_flag=True,
+        help="Take values as HU already: without a rescale, or in NIfTI files that do not look "
+        "like HU.",
+    ),
     click.option(
         "--min-slices",
         type=click.IntRange(min=1),
@@ -180,7 +226,7 @@ _SCAN = (
 
 def extract_options(function: F) -> F:
     """Add the options that become feature sets and `RunOptions`, but `--workers`."""
-    return _apply(function, _NETWORK + _IMAGE + _ZOOM + _NUMBERS + _MACHINE + _WORK)
+    return _apply(function, _NETWORK + _IMAGE + _ZOOM + _VIEWS + _NUMBERS + _MACHINE + _WORK)
 
 
 def image_options(function: F) -> F:

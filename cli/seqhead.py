@@ -6,7 +6,12 @@ from typing import Any
 import click
 
 from cli.common import CommandGroup, echo, echo_json, wait_without_spinning
+from cli.compare import compare
+from cli.evaluate import evaluate
 from cli.options import json_option, key_option, labels_options, store_argument
+from cli.split_options import split_options
+from cli.systems import describe, system_options, systems
+from featurecache.location import Location
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -53,7 +58,7 @@ def main() -> None:
 @key_option
 @click.option("--features", help="Which feature set of the store.")
 @json_option
-def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> None:
+def labels(store: Location, features: str | None, as_json: bool, **files: Any) -> None:
     """Count the labels of the patients, series and slices in a store.
 
     Labels that match nothing in the store, and series without labels, are counted and listed.
@@ -72,12 +77,16 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 
 @main.command(
     example="seqhead fit --rnn gru\nseqhead fit --rnn lstm --bidirectional --pool attention\n"
-    "seqhead fit --head svm --svm-input padded"
+    "seqhead fit --head svm --svm-input padded\nseqhead fit --folds 10\n"
+    "seqhead fit --features resnet50 --split runs/vgg16-gru-10-fold-1/folds.csv\n"
+    "seqhead fit --system sdlm"
 )
 @store_argument
 @labels_options
 @key_option
 @_features_option
+@system_options
+@split_options
 @click.option(
     "--level",
     type=click.Choice(["series", "slice"]),
@@ -89,14 +98,15 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
     type=click.Choice(["sequence", "svm"]),
     default="sequence",
     show_default=True,
-    help="A network over the slices, or a linear SVM on the whole series.",
+    help="A network over the slices, or a linear SVM on series (at level slice, on slices).",
 )
 @click.option(
     "--rnn",
-    type=click.Choice(["gru", "lstm", "none"]),
+    type=click.Choice(["gru", "lstm", "tcn", "transformer", "none"]),
     default="gru",
     show_default=True,
-    help="Recurrent layer over the slices.",
+    help="What looks across slices: a recurrent layer, dilated convolutions (tcn) or "
+    "self-attention.",
 )
 @click.option("--bidirectional", is_flag=True, help="Read the slices in both directions.")
 @click.option(
@@ -107,11 +117,11 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
     help="State size of each direction.",
 )
 @click.option(
-    "--layers", type=click.IntRange(1), default=1, show_default=True, help="Recurrent layers."
+    "--layers", type=click.IntRange(1), default=1, show_default=True, help="Layers of it."
 )
 @click.option(
     "--pool",
-    type=click.Choice(["last", "mean", "max", "attention"]),
+    type=click.Choice(["last", "mean", "max", "attention", "gated-attention"]),
     show_default="max",
     help="Over the slices of a series (not over the image: that is `extract --pool`).",
 )
@@ -124,10 +134,10 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 )
 @click.option(
     "--loss",
-    type=click.Choice(["bce", "mse"]),
+    type=click.Choice(["bce", "mse", "focal"]),
     default="bce",
     show_default=True,
-    help="Cross entropy, or squared difference of the probabilities.",
+    help="Cross entropy, squared difference of the probabilities, or focal loss.",
 )
 @click.option(
     "--epochs",
@@ -176,30 +186,44 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 @_device_option
 @json_option
 @click.pass_context
-def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
+def fit(
+    context: click.Context, store: Location, out: Path | None, as_json: bool, **given: Any
+) -> None:
     """Fit a head on 70 % of the patients, stop on 15 %, keep 15 % for `seqhead evaluate`.
 
     Patients, never series, are split, with all labels balanced. The run folder holds the model,
     the split, the predictions and everything needed to repeat it. Series that a PatientID or a
     StudyInstanceUID connects, in DICOM or in the labels, count as one patient.
 
+    With --system, the head, its training and the features are those of a published system; other
+    options change it. Features of another recipe are refused with the command that extracts the
+    right ones.
+
+    With --folds every patient is tested once, by a model that never saw it: a model for each fold,
+    stopped on 15 % of the other folds' patients. The run folder holds all of them; `seqhead
+    predict` gives the mean of what they say.
+
     An option that would have no effect is refused. Exit code 3 if series had to be left out because
     none of their slices has features; they are listed.
     """
-    from cli.heads import epochs_bar, given_options, remember, sources, split_options
+    from cli.heads import epochs_bar, given_options, parted_options, remember, sources
 
     wait_without_spinning()
-    from seqhead.fit import fit as fit_run
+    from seqhead.crossval import CrossValidationReport, fit_as_split
     from seqhead.options import parse_fit_options
-    from seqhead.text import fit_text
+    from seqhead.splitting import parse_splitting
+    from seqhead.text import crossval_text, fit_text
 
-    files, options = split_options(given)
+    files, splitting, options = parted_options(given)
     chosen = parse_fit_options(**given_options(context, options))
+    how = parse_splitting(**given_options(context, splitting))
     with epochs_bar() as progress:
-        report = fit_run(sources(store, **files), chosen, out=out, progress=progress)
+        report = fit_as_split(sources(store, **files), chosen, how, out=out, progress=progress)
     remember(report.run.path)
     if as_json:
         echo_json(report.document())
+    elif isinstance(report, CrossValidationReport):
+        echo("\n".join(crossval_text(report)))
     else:
         echo("\n".join(fit_text(report)))
     context.exit(report.exit_code)
@@ -210,9 +234,19 @@ def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **
 @store_argument
 @click.option("--features", show_default="that of the fit", help="Which feature set of the store.")
 @click.option(
+    "--second-features",
+    show_default="that of the fit",
+    help="Which feature set of the enlarged slices, of a run that reads two.",
+)
+@click.option(
     "--allow-numerics",
     is_flag=True,
     help="Accept features of another precision or storage type, and say so.",
+)
+@click.option(
+    "--calibrate",
+    type=click.Choice(["temperature", "isotonic"]),
+    help="Put probabilities right by what the validation patients said of them.",
 )
 @click.option(
     "--out",
@@ -222,9 +256,11 @@ def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **
 @_device_option
 @click.pass_context
 def predict(
-    context: click.Context, run: Path, store: Path, out: Path | None, **options: Any
+    context: click.Context, run: Path, store: Location, out: Path | None, **options: Any
 ) -> None:
     """Write the probabilities that a run gives the series of a store, as CSV.
+
+    A cross-validation gives the mean of what its models say.
 
     Features of another recipe than the fit's are refused. Ids are the store's; `featurecache info
     --series` lists them beside your own. Exit code 3 if a series has no features; they are listed.
@@ -242,31 +278,11 @@ def predict(
     context.exit(3 if predictions.empty_series else 0)
 
 
-@main.command(example="seqhead evaluate\nseqhead evaluate runs/vgg16-gru-1 --level patient --json")
-@click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--level",
-    type=click.Choice(["patient", "series", "slice"]),
-    show_default="that of the fit",
-    help="What is counted. Series: the largest of its slices; patient: the mean of its series.",
-)
-@json_option
-def evaluate(run: Path | None, level: str | None, as_json: bool) -> None:
-    """Score a run on its held-out patients, beside a baseline that knows no pixel.
+main.add_command(evaluate)
+main.add_command(compare)
 
-    The baseline is a logistic regression on number of slices, extent, spacing, field of view and
-    tilt (at slice level, on the relative position). Without RUN, the last fit of this folder.
-    """
-    from cli.heads import chosen_run
-    from seqhead.evaluate import evaluate_run
-    from seqhead.text import evaluation_text
-
-    opened = chosen_run(run)
-    evaluation = evaluate_run(opened, level)
-    if as_json:
-        echo_json(evaluation.document())
-    else:
-        echo("\n".join(evaluation_text(evaluation, opened.path.as_posix())))
+main.add_command(systems)
+main.add_command(describe)
 
 
 if __name__ == "__main__":

@@ -2,32 +2,33 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cli.common import echo, echo_json, echo_note, progress_bar, wait_without_spinning
 from featurecache.errors import StoreMismatchError, UsageError
+from featurecache.location import Location
 from featurecache.project import load_project
 
 if TYPE_CHECKING:
+    from cli.requested import Requested
     from featurecache.estimate import Estimate
     from featurecache.extract import ExtractReport
+    from featurecache.housekeeping.faults import VerifyReport
     from featurecache.identifiers import Identifiers
     from featurecache.index import Account
-    from featurecache.options import FeatureOptions, RunOptions
     from featurecache.select import Selection
 
 
-def index_path(index: Path | None, store: Path | None) -> Path:
+def index_path(index: Path | None, store: Location | None) -> Path:
     """Resolve the index: as given, else where the project keeps it.
 
     Parameters
     ----------
     index : Path or None
         What ``--index`` said.
-    store : Path or None
+    store : Path, str or None
         The store in use; None for that of the project.
 
     Returns
@@ -135,8 +136,10 @@ def print_scan(index: Path, selection: "Selection", as_json: bool) -> None:
     from featurecache.scan import scan_document
 
     project = load_project()
-    keep = project.keep_ids or _keeps_ids(project.store)
-    ids = identifiers(None, project.store, keep) if as_json else None
+    ids = None
+    if as_json:
+        keep = project.keep_ids or _keeps_ids(project.store)
+        ids = identifiers(None, project.store, keep)
     with Index.open(index, readonly=True) as opened:
         chosen = choose(opened, selection)
         document = scan_document(opened, ids, chosen, with_texts=True)
@@ -148,7 +151,7 @@ def print_scan(index: Path, selection: "Selection", as_json: bool) -> None:
     chosen.check()
 
 
-def explain(index: Path, path: Path, selection: "Selection") -> str:
+def explain(index: Path, path: Path, selection: "Selection", as_json: bool) -> str:
     """Say what became of one file or series folder.
 
     Parameters
@@ -159,6 +162,8 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
         The file or folder.
     selection : Selection
         Which series are used.
+    as_json : bool
+        Refused: an explanation is text.
 
     Returns
     -------
@@ -167,23 +172,28 @@ def explain(index: Path, path: Path, selection: "Selection") -> str:
     Raises
     ------
     UsageError
-        There is no index yet.
+        There is no index yet, or JSON was asked for.
     """
     from featurecache.scan import explain as explain_path
+
+    if as_json:
+        raise UsageError("--explain prints text: leave out --json")
 
     if not index.exists():
         raise UsageError(f"there is no index {index}: run `featurecache scan` first")
     return explain_path(index, path, selection)
 
 
-def identifiers(key: Path | None, store: Path, keep: bool, *, create: bool = True) -> "Identifiers":
+def identifiers(
+    key: Path | None, store: Location, keep: bool, *, create: bool = True
+) -> "Identifiers":
     """Load the key of a store; a new store gets a new key.
 
     Parameters
     ----------
     key : Path or None
         What ``--key`` said.
-    store : Path
+    store : Path or str
         The store in use.
     keep : bool
         Identifiers stay as they are; no key is needed.
@@ -202,7 +212,7 @@ def identifiers(key: Path | None, store: Path, keep: bool, *, create: bool = Tru
     from featurecache.identifiers import Identifiers, create_key
 
     path = key or load_project().key_for(store)
-    if (store / "zarr.json").is_file():
+    if _is_there(store):
         if not keep and _keeps_ids(store):
             raise StoreMismatchError(
                 f"{store} keeps identifiers as they are: add --keep-ids, or use another --store"
@@ -216,19 +226,24 @@ def identifiers(key: Path | None, store: Path, keep: bool, *, create: bool = Tru
     return Identifiers.load(path, keep=keep)
 
 
-def _keeps_ids(store: Path) -> bool:
+def _is_there(store: Location) -> bool:
+    from featurecache.open_storage import open_storage
+
+    return open_storage(store).exists("zarr.json")
+
+
+def _keeps_ids(store: Location) -> bool:
     from featurecache.store import FeatureStore
 
-    return (store / "zarr.json").is_file() and FeatureStore.open(store).keep_ids
+    return _is_there(store) and FeatureStore.open(store).keep_ids
 
 
 def extract(
     source: Path | None,
     index: Path,
-    store: Path,
+    store: Location,
     ids: "Callable[[], Identifiers]",
-    options: dict[str, Any],
-    selection: "Selection",
+    asked: "Requested",
     **scan_options: Any,
 ) -> "ExtractReport":
     """Scan what changed, then extract, with progress bars.
@@ -239,14 +254,12 @@ def extract(
         Folder of DICOM files.
     index : Path
         The index of a scan; brought up to date.
-    store : Path
+    store : Path or str
         Where the features go.
     ids : callable
         Gives the ids of the store; called when nothing is wrong with the options.
-    options : dict
-        Of `featurecache.options.feature_sets`, and the fields of `RunOptions`.
-    selection : Selection
-        Which series are used.
+    asked : Requested
+        Feature sets, how to run, and which series.
     **scan_options
         Of `featurecache.scan.scan`.
 
@@ -264,12 +277,12 @@ def extract(
     from featurecache.extract import extract as extract_features
     from featurecache.extract import preflight
 
-    features, run = _split(options)
-    preflight(store, features, run)
+    preflight(store, asked.features, asked.run)
     with progress_bar("extract", unit="slices") as progress:
         return extract_features(
-            index, store, features, run, ids(), selection=selection, progress=progress,
-            refresh=lambda: scan(source, index, workers=run.workers, **scan_options),
+            index, store, asked.features, asked.run, ids(), selection=asked.selection,
+            progress=progress,
+            refresh=lambda: scan(source, index, workers=asked.run.workers, **scan_options),
             waiting=lambda holder: echo_note(f"waiting for {holder}, who makes the plan"),
         )  # fmt: skip
 
@@ -277,17 +290,16 @@ def extract(
 def dry_run(
     source: Path | None,
     index: Path,
-    store: Path,
+    store: Location,
     ids: "Callable[[], Identifiers]",
-    options: dict[str, Any],
-    selection: "Selection",
+    asked: "Requested",
     **scan_options: Any,
 ) -> "Estimate":
     """Say what `extract` would do, and write nothing.
 
     Parameters
     ----------
-    source, index, store, ids, options, selection, **scan_options
+    source, index, store, ids, asked, **scan_options
         As in `extract`. Where there is no index yet, files are scanned into a temporary one.
 
     Returns
@@ -298,9 +310,10 @@ def dry_run(
     from featurecache.dry_run import estimate
     from featurecache.extract import preflight
     from featurecache.job import Job
+    from featurecache.open_storage import open_storage
 
-    features, run = _split(options)
-    preflight(store, features, run)
+    run, storage = asked.run, open_storage(store)
+    preflight(storage, asked.features, run)
     shares = () if run.shard is None else (run.shard,)
     with ExitStack() as stack:
         if not index.exists():
@@ -310,18 +323,7 @@ def dry_run(
             scan(source, index, workers=run.workers, **scan_options)
         else:
             echo_note(f"as of the last scan ({index}): files that came later are not counted")
-        return estimate(Job(index, store, features, run, ids(), shares), selection)
-
-
-def _split(options: dict[str, Any]) -> "tuple[tuple[FeatureOptions, ...], RunOptions]":
-    """Options of the command -> feature sets, and how to run."""
-    from featurecache.options import RunOptions, Shard, feature_sets
-
-    names = {field.name for field in fields(RunOptions)}
-    run = {name: value for name, value in options.items() if name in names}
-    run["shard"] = None if run["shard"] is None else Shard.parse(run["shard"])
-    sets = {name: value for name, value in options.items() if name not in names}
-    return feature_sets(**sets), RunOptions(**run)
+        return estimate(Job(index, storage, asked.features, run, ids(), shares), asked.selection)
 
 
 def print_extract(report: "ExtractReport") -> None:
@@ -339,30 +341,43 @@ def print_extract(report: "ExtractReport") -> None:
     echo(report.text())
 
 
-def describe(store: Path) -> dict[str, Any]:
+def describe(store: Location, *, needed: bool = True) -> dict[str, Any]:
     """Give the document of ``info --json``.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The feature store.
+    needed : bool
+        False: a store that is not there yet is an empty one.
 
     Returns
     -------
     dict
+
+    Raises
+    ------
+    StoreError
+        The store is not there or cannot be read.
     """
     from featurecache.store import describe as describe_store
 
+    if not needed and not _is_there(store):
+        counts = {"parts": 0, "series": 0, "slices": 0}
+        return {"schema_version": 1, **counts, "identifiers": None, "features": {}}
     return describe_store(store)
 
 
-def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, Any]]:
+def series_list(store: Location, index: Path, key: Path | None) -> list[dict[str, Any]]:
     """List series with their store id, SeriesInstanceUID and folder side by side.
+
+    Those that can be used come first, as the index has them, then those of the store that the
+    index does not have, or not any more.
 
     Parameters
     ----------
-    store : Path
-        The feature store.
+    store : Path or str
+        The feature store; it need not be there yet.
     index : Path
         The index of the scan it was made from.
     key : Path or None
@@ -371,33 +386,158 @@ def series_list(store: Path, index: Path, key: Path | None) -> list[dict[str, An
     Returns
     -------
     list of dict
-        ``series``, ``series_instance_uid``, ``folder``, ``n_slices``, ``in_store``.
+        ``series``, ``series_instance_uid``, ``folder``, ``n_slices``, ``in_store``; the second and
+        third are None for a series that is not in the index, and the first is None where there
+        is neither a store nor a key yet.
 
     Raises
     ------
     UsageError
-        There is no index, or no key.
+        There is no index, or no key for the ids of the store.
     """
-    from featurecache.identifiers import Identifiers
     from featurecache.index import Index
-    from featurecache.store import FeatureStore
 
-    opened = FeatureStore.open(store)
-    stored = {str(name) for table in opened.series_parts for name in table["series"]}
     if not index.exists():
         raise UsageError(
             f"there is no index {index}: --series needs that of the scan; name it with --index"
         )
-    ids = Identifiers.load(key or load_project().key_for(store), keep=opened.keep_ids)
-    ids.check(opened.key_digest)
+    stored, ids = _stored_series(store), _listed_ids(store, key)
     with Index.open(index, readonly=True) as scanned:
-        return [
+        listed = [
             {
-                "series": ids.series(stack.key),
+                "series": None if ids is None else ids.series(stack.key),
                 "series_instance_uid": stack.series_uid,
                 "folder": str(PurePosixPath(stack.slices[0].path).parent),
                 "n_slices": len(stack.slices),
-                "in_store": ids.series(stack.key) in stored,
+                "in_store": ids is not None and ids.series(stack.key) in stored,
             }
             for stack in scanned.stacks()
         ]
+    known = {one["series"] for one in listed}
+    gone: dict[str, Any] = {"series_instance_uid": None, "folder": None, "in_store": True}
+    return listed + [
+        {"series": name, **gone, "n_slices": count}
+        for name, count in sorted(stored.items())
+        if name not in known
+    ]
+
+
+def _stored_series(store: Location) -> dict[str, int]:
+    """Ids of the series that count in a store, with their slices."""
+    from featurecache.store import FeatureStore
+
+    if not _is_there(store):
+        return {}
+    tables = FeatureStore.open(store).series_parts
+    current = [table[table["row_current"]] for table in tables]
+    return {
+        str(name): int(count)
+        for table in current
+        for name, count in zip(table["series"], table["n_slices"], strict=True)
+    }
+
+
+def _listed_ids(store: Location, key: Path | None) -> "Identifiers | None":
+    """The ids of a store, or those that a store will have; None where that is still open."""
+    from featurecache.identifiers import Identifiers
+    from featurecache.store import FeatureStore
+
+    project = load_project()
+    path = key or project.key_for(store)
+    if not _is_there(store):
+        if not project.keep_ids and key is None and not path.exists():
+            return None
+        return Identifiers.load(path, keep=project.keep_ids)
+    opened = FeatureStore.open(store)
+    ids = Identifiers.load(path, keep=opened.keep_ids)
+    ids.check(opened.key_digest)
+    return ids
+
+
+def verify(store: Location, progress: Callable[[int, int], None]) -> "VerifyReport":
+    """Read a whole store.
+
+    Parameters
+    ----------
+    store : Path or str
+        The feature store.
+    progress : callable
+        Called with (units read, units there).
+
+    Returns
+    -------
+    VerifyReport
+    """
+    from featurecache.housekeeping.verify import verify as verify_store
+
+    return verify_store(store, progress)
+
+
+def repair(
+    store: Location,
+    index: Path | None,
+    key: Path | None,
+    machine: dict[str, Any],
+    progress: Callable[[int, int], None],
+) -> "VerifyReport":
+    """Read a whole store and write again what is damaged.
+
+    Parameters
+    ----------
+    store : Path or str
+        The feature store.
+    index, key : Path or None
+        What ``--index`` and ``--key`` said.
+    machine : dict
+        Fields of `featurecache.housekeeping.repair_units.Machine`.
+    progress : callable
+        Called with (done, to do) of each step.
+
+    Returns
+    -------
+    VerifyReport
+    """
+    wait_without_spinning()
+    from featurecache.housekeeping.repair import repair as repair_store
+    from featurecache.housekeeping.repair_units import Machine
+    from featurecache.identifiers import Identifiers
+    from featurecache.pool import default_workers
+
+    path = key or load_project().key_for(store)
+    machine["workers"] = machine["workers"] or default_workers()
+    return repair_store(
+        store,
+        index_path(index, store),
+        lambda: Identifiers.load(path),
+        Machine(**machine),
+        progress,
+    )
+
+
+def features_to_export(store: Location, name: str | None) -> str:
+    """The feature set to export: the named one, or the only one.
+
+    Parameters
+    ----------
+    store : Path or str
+        The feature store.
+    name : str or None
+        What ``--features`` said.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UsageError
+        None was named, and the store has not exactly one.
+    """
+    from featurecache.store import FeatureStore
+
+    if name is not None:
+        return name
+    names = FeatureStore.open(store).names
+    if len(names) != 1:
+        raise UsageError(f"{store} has {', '.join(names) or 'no features yet'}: name --features")
+    return names[0]

@@ -69,7 +69,7 @@ def _prose(command: click.Command) -> str:
 
 
 def _argument(param: click.Argument) -> str:
-    name = (param.name or "").upper()
+    name = param.metavar or (param.name or "").upper()
     return name if param.required else f"[{name}]"
 
 

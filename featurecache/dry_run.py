@@ -58,7 +58,7 @@ def estimate(job: Job, selection: Selection | None = None) -> Estimate:
         chosen.check()
         catalogue = read_catalogue(index, job.identifiers, chosen.series)
         there = _part_numbers(job)
-        new = new_stacks(part_series(job.store) if there else [], catalogue)
+        new = new_stacks(list(part_series(job.store).values()) if there else [], catalogue)
         sample = _decoded(index, catalogue, len(devices))
     n_new = int(catalogue.n_slices[new].sum())
     rows = [arrays.count_slices(job.store, part) for part in there] + ([n_new] if n_new else [])
@@ -68,7 +68,7 @@ def estimate(job: Job, selection: Selection | None = None) -> Estimate:
     with threads_kept():
         features = [work.estimate(devices[0], sample) for work in works]
     table_bytes, table_files = _tables(int(new.sum()), n_new) if n_new else (0, 0)
-    table_files += not job.store.exists()  # its root
+    table_files += not job.store.exists("zarr.json")  # its root
     return Estimate(
         int(catalogue.selected.sum()), int(new.sum()), n_new, _decoded_once(works), features,
         table_bytes, table_files, devices[0].type, len(devices), _workers(job, len(devices)),
@@ -78,7 +78,7 @@ def estimate(job: Job, selection: Selection | None = None) -> Estimate:
 
 def _part_numbers(job: Job) -> list[int]:
     """Parts of the store, if there is one, and it is ours."""
-    if not job.store.exists():
+    if not job.store.exists("zarr.json"):
         return []
     job.identifiers.check(arrays.read_root(job.store)["key_digest"])
     return arrays.list_parts(job.store)

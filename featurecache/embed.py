@@ -17,6 +17,7 @@ from featurecache.backbones import Backbone
 from featurecache.devices import PRECISIONS
 from featurecache.recipe import Recipe
 from featurecache.transforms import to_input
+from featurecache.views import matrices
 
 if TYPE_CHECKING:
     from featurecache.pixels import Decoded
@@ -227,7 +228,17 @@ class Embedder:
             dtype=torch.float64,
         )
         with torch.inference_mode():
-            return to_input(self._to_device(slices), slope, intercept, self.recipe, spacing_mm)
+            return to_input(
+                self._to_device(slices), slope, intercept, self.recipe, spacing_mm,
+                self._placements(slices),
+            )  # fmt: skip
+
+    def _placements(self, slices: "Sequence[Decoded]") -> Tensor | None:
+        """How the slices of an augmented view are placed: all of a series alike."""
+        view = self.recipe.view
+        if view is None:
+            return None
+        return matrices([view.placement(decoded.series) for decoded in slices]).to(self.device)
 
     def _to_device(self, slices: "Sequence[Decoded]") -> Tensor:
         """Stored values (n, H, W) of slices of one shape and type, on the device."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +12,23 @@ from featurecache import arrays
 from featurecache.backbones import Backbone, check_backbone
 from featurecache.chosen import choose
 from featurecache.devices import keep_freed_memory, resolve_devices
-from featurecache.engines import local
+from featurecache.engines import local, ray
+from featurecache.engines.cluster import Cluster, import_ray, join_cluster
 from featurecache.errors import FeatureCacheError
 from featurecache.extract_report import ExtractReport, FeatureReport, ShardReport
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
 from featurecache.job import Job
 from featurecache.locks import shard_lock, store_lock
+from featurecache.open_storage import open_storage
 from featurecache.options import FeatureOptions, RunOptions, check_options
+from featurecache.parts import dropped_series, series_tables
 from featurecache.prepare import Prepared, prepare
 from featurecache.recipe import parse_windows
 from featurecache.runner import Runner, follow_plans, open_backbone
 from featurecache.scan_document import scan_document
 from featurecache.select import Selection
+from featurecache.storage import Storage
 from featurecache.timing import Timing
 from featurecache.units import Work, count_slices
 from featurecache.weights import WeightsSource
@@ -35,8 +39,8 @@ Progress = Callable[[int, int], None]
 
 
 def extract(
-    index_path: Path, store: Path, features: Sequence[FeatureOptions], run: RunOptions,
-    identifiers: Identifiers, *, selection: Selection | None = None,
+    index_path: Path, store: str | Path | Storage, features: Sequence[FeatureOptions],
+    run: RunOptions, identifiers: Identifiers, *, selection: Selection | None = None,
     refresh: Callable[[], object] | None = None, progress: Progress | None = None,
     waiting: Callable[[str], None] | None = None,
 ) -> ExtractReport:  # fmt: skip
@@ -49,8 +53,8 @@ def extract(
     ----------
     index_path : Path
         What `featurecache.scan.scan` wrote.
-    store : Path
-        Folder of the store; made if it is not there.
+    store : str, Path or Storage
+        The store; made if it is not there.
     features : sequence of FeatureOptions
         Backbones and recipes, one a feature set.
     run : RunOptions
@@ -82,6 +86,7 @@ def extract(
     FeatureCacheError
         One of several processes failed.
     """
+    store = open_storage(store, durable=run.durable)
     devices = preflight(store, features, run)
     keep_freed_memory()
     shares = () if run.shard is None else (run.shard,)
@@ -91,23 +96,30 @@ def extract(
     def make_ready() -> Prepared:
         if refresh is not None:
             refresh()
-        processes = len(devices) * (1 if run.shard is None else run.shard.of)
-        return prepare(job, backbones, devices[0], selection, processes=processes)
+        beside = cluster.per_machine if cluster else len(devices)
+        processes = cluster.n_actors if cluster else beside * (run.shard.of if run.shard else 1)
+        return prepare(
+            job, backbones, devices[0], selection, processes=processes, beside=beside
+        )  # fmt: skip
 
-    with _locked(job, make_ready, waiting) as (lock, prepared):
-        extraction = _Extraction(job, backbones, devices, prepared, selection)
+    with ExitStack() as stack:
+        cluster = None
+        if run.engine == "ray":
+            cluster = stack.enter_context(join_cluster(run, devices[0]))
+        lock, prepared = stack.enter_context(_locked(job, make_ready, waiting))
+        extraction = _Extraction(job, backbones, devices, prepared, selection, cluster)
         return extraction.run(lock, progress)
 
 
 def preflight(
-    store: Path, features: Sequence[FeatureOptions], run: RunOptions
+    store: str | Path | Storage, features: Sequence[FeatureOptions], run: RunOptions
 ) -> list[torch.device]:
     """Find what can be found wrong before any file is read.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : str, Path or Storage
+        The store.
     features : sequence of FeatureOptions
         What was asked for.
     run : RunOptions
@@ -123,30 +135,31 @@ def preflight(
     UsageError
         An option is wrong.
     MissingResourceError
-        A weights file or a device is not there.
+        A weights file, a device or the package ray is not there.
     StoreError
         The store's folder cannot be written.
     """
     check_options(features, run)
+    if run.engine == "ray":
+        import_ray()
     for one in features:
         parse_windows(one.windows)
         arrays.check_name(one.feature_name)
         check_backbone(one.backbone)
         WeightsSource.parse(one.weights)
-    if store.exists():
-        arrays.check_writable(store)
+    open_storage(store).check_writable()
     return resolve_devices(run.device)
 
 
 @contextmanager
 def _locked(
     job: Job, make_ready: Callable[[], Prepared], waiting: Callable[[str], None] | None
-) -> Iterator[tuple[int, Prepared | None]]:
-    """Hold the store, planned: a file descriptor of the lock, and what planning gave.
+) -> Iterator[tuple[int | None, Prepared | None]]:
+    """Hold the store, planned: a file descriptor of its lock if it has one, and the plans.
 
-    None where another shard has made the plan, or may have changed it since.
+    No plans where another shard has made them, or may have changed them since.
     """
-    if job.run.shard is None:
+    if job.run.shard is None or job.store.folder is None:
         with store_lock(job.store) as descriptor:
             yield descriptor, make_ready()
         return
@@ -167,8 +180,9 @@ class _Extraction:
     devices: Sequence[torch.device]
     prepared: Prepared | None
     selection: Selection | None
+    cluster: Cluster | None
 
-    def run(self, lock: int, progress: Progress | None) -> ExtractReport:
+    def run(self, lock: int | None, progress: Progress | None) -> ExtractReport:
         """Compute what is left and report."""
         catalogue = self.prepared.catalogue if self.prepared else None
         with Index.open(self.job.index, readonly=True) as index:
@@ -176,11 +190,14 @@ class _Extraction:
             timing = self._compute(work, lock, progress)
             return self._report(work, timing, index)
 
-    def _compute(self, work: Work, lock: int, progress: Progress | None) -> Timing:
+    def _compute(self, work: Work, lock: int | None, progress: Progress | None) -> Timing:
         if self.job.run.plan_only:
             return Timing.nothing(len(self.job.features))
         units = work.units()
         advance = _counted(count_slices(units), progress)
+        if self.cluster is not None:
+            kind = self.devices[0].type
+            return ray.run_on(self.cluster, self.job, kind, work, units, progress=advance)
         if len(self.devices) > 1:
             jobs = self.job.on([str(device) for device in self.devices])
             return local.run_on(jobs, lock=lock, progress=advance)
@@ -209,6 +226,7 @@ class _Extraction:
             ],
             scan=document, failed_rows=failed_rows, missing_series=work.source.missing_series(),
             unselected_series=work.source.count_series(map(identifiers.series, chosen.series)),
+            dropped_series=dropped_series(list(series_tables(self.job.store).values())),
             timing=timing, shard=self._shard_report(work),
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from featurecache.timing import FeatureTiming, Timing
 from featurecache.trials import Compilation
 
 _BETWEEN_SLICES_SHOWN = 0.05
+_LISTED = 5
 _STEPS = ("read", "decode", "wait", "transform", "embed", "write", "compile", "wall")
 
 
@@ -142,6 +143,9 @@ class ExtractReport:
         Series of the store that are not, or no longer usable, in the index.
     unselected_series : int
         Series of the store that this run's selection would leave out; they stay.
+    dropped_series : list of str
+        Store ids of series that were in the store and are read no longer: their files changed,
+        and the rest of their SeriesInstanceUID was written again without them.
     timing : Timing
         Of this run.
     shard : ShardReport, optional
@@ -153,6 +157,7 @@ class ExtractReport:
     failed_rows: int
     missing_series: int
     unselected_series: int
+    dropped_series: list[str]
     timing: Timing
     shard: ShardReport | None = None
 
@@ -246,6 +251,7 @@ class ExtractReport:
             "dim": self.dim,
             "series_not_in_index": self.missing_series,
             "series_not_selected_now": self.unselected_series,
+            "series_read_no_longer": self.dropped_series,
             "seconds": {step: round(getattr(timing, f"{step}_s"), 3) for step in _STEPS},
             "bound_by": self.bound_by,
             "slices_per_s": _rounded(self.slices_per_s),
@@ -266,6 +272,8 @@ class ExtractReport:
                 f"selection  {self.unselected_series} series of the store are not selected now; "
                 "their features stay and are read. Another --store leaves them out"
             )
+        if self.dropped_series:
+            lines.append(self._dropped_line())
         lines += self._run_lines()
         if self.shard is not None:
             lines.append(self._shard_line(self.shard))
@@ -296,6 +304,16 @@ class ExtractReport:
                 "or take them for lost with --accept-missing"
             )
         return f"{line}; their features stay and are read"
+
+    def _dropped_line(self) -> str:
+        names = ", ".join(self.dropped_series[:_LISTED])
+        more = len(self.dropped_series) - _LISTED
+        names += f" and {more} more: --json lists them all" if more > 0 else ""
+        return (
+            f"dropped    {len(self.dropped_series)} series of the store are read no longer: their "
+            "files changed, and the rest of their SeriesInstanceUID was written again without "
+            f"them ({names}). Select them to have those that still exist computed again"
+        )
 
     def _shard_line(self, shard: ShardReport) -> str:
         line = f"shard      {shard.shard}: {shard.units_done} of its {shard.units} units are done"

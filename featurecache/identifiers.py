@@ -125,6 +125,22 @@ class Identifiers:
         return hashlib.blake2b(data, digest_size=16, key=self.key, person=kind).hexdigest()
 
 
+def is_digest(value: object) -> bool:
+    """Whether something has the form of a hashed id, or of a digest of a key or a file.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        True for 32 hexadecimal digits.
+    """
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{32}", value) is not None
+
+
 def create_key(path: Path) -> bool:
     """Write a new random key, readable by its owner only, unless there is one.
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from featurecache.identifiers import Identifiers
+from featurecache.open_storage import open_storage
 from featurecache.options import FeatureOptions, RunOptions, Shard
 from featurecache.pool import default_workers
 from featurecache.registry import registering_modules
+from featurecache.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,8 @@ class Job:
     ----------
     index : Path
         What a scan wrote.
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     features : tuple of FeatureOptions
         One a feature set.
     run : RunOptions
@@ -33,7 +35,7 @@ class Job:
     """
 
     index: Path
-    store: Path
+    store: Storage
     features: tuple[FeatureOptions, ...]
     run: RunOptions
     identifiers: Identifiers
@@ -87,7 +89,7 @@ class Job:
         key, run = document["key"], dict(document["run"])
         shard = run.pop("shard")
         return cls(
-            Path(document["index"]), Path(document["store"]),
+            Path(document["index"]), open_storage(document["store"], durable=run["durable"]),
             tuple(FeatureOptions(**one) for one in document["features"]),
             RunOptions(**run, shard=None if shard is None else Shard(**shard)),
             Identifiers(None if key is None else bytes.fromhex(key)),

@@ -20,25 +20,28 @@ from pathlib import Path
 from typing import IO
 
 from featurecache.errors import StoreError, StoreLockedError
+from featurecache.open_storage import open_storage
 from featurecache.options import Shard
+from featurecache.storage import Storage
 
 _PLANS = ", making the plan"
 _POLL_S, _SIGNED_AFTER_S = 0.2, 2.0  # a holder signs right after it has the lock
 
 
 @contextmanager
-def store_lock(store: Path) -> Iterator[int]:
+def store_lock(store: str | Path | Storage) -> Iterator[int | None]:
     """Hold a store alone.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store; it need not exist yet.
+    store : str, Path or Storage
+        The store; it need not exist yet.
 
     Yields
     ------
-    int
-        A file descriptor: while a process has it open, the lock is held.
+    int or None
+        A file descriptor: while a process has it open, the lock is held. None where the store is
+        not in a folder: such a storage has rivals, and no lock.
 
     Raises
     ------
@@ -47,7 +50,11 @@ def store_lock(store: Path) -> Iterator[int]:
     StoreError
         The folder cannot be written.
     """
-    path = _lock_path(store)
+    store = open_storage(store)
+    if store.folder is None:
+        yield None
+        return
+    path = _lock_path(store.folder)
     with _opened(path, store) as file:
         if not _locked(file, fcntl.LOCK_EX):
             beside = _locked(file, fcntl.LOCK_SH)  # then those who hold it are shards
@@ -66,9 +73,9 @@ class ShardLock:
         Whether the shard holds the store alone now, and so may change its plan.
     """
 
-    def __init__(self, store: Path, shard: Shard, file: IO[str]) -> None:
+    def __init__(self, store: Storage, path: Path, shard: Shard, file: IO[str]) -> None:
         self.alone = False
-        self._store, self._shard, self._file = store, shard, file
+        self._store, self._path, self._shard, self._file = store, path, shard, file
 
     def fileno(self) -> int:
         """A file descriptor: while a process has it open, the lock is held."""
@@ -108,7 +115,7 @@ class ShardLock:
                 if _locked(self._file, kind):
                     self.alone = kind == fcntl.LOCK_EX
                     return
-            holder = _text(_lock_path(self._store))
+            holder = _text(self._path)
             unsigned_s = 0.0 if holder.endswith(_PLANS) else unsigned_s + _POLL_S
             if unsigned_s > _SIGNED_AFTER_S:
                 raise StoreLockedError(_refusal(self._store, holder))
@@ -119,13 +126,13 @@ class ShardLock:
 
 
 @contextmanager
-def shard_lock(store: Path, shard: Shard) -> Iterator[ShardLock]:
+def shard_lock(store: str | Path | Storage, shard: Shard) -> Iterator[ShardLock]:
     """Be one of the shards of a store; call `ShardLock.enter` next.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store; it need not exist yet.
+    store : str, Path or Storage
+        A folder, or a storage in one; it need not exist yet.
     shard : Shard
         Which.
 
@@ -140,7 +147,10 @@ def shard_lock(store: Path, shard: Shard) -> Iterator[ShardLock]:
     StoreError
         The folder cannot be written.
     """
-    path = _lock_path(store)
+    store = open_storage(store)
+    if store.folder is None:
+        raise StoreError(f"{store} is no folder: it has rivals, and no lock")
+    path = _lock_path(store.folder)
     mine = path.with_name(f"{path.name}.{shard.number}-of-{shard.of}")
     with ExitStack() as stack:
         main = stack.enter_context(_opened(path, store))
@@ -158,16 +168,16 @@ def shard_lock(store: Path, shard: Shard) -> Iterator[ShardLock]:
                     f"{_refusal(store, _text(other))}. Shards that run together have the same N in "
                     "--shard I/N"
                 )
-        yield ShardLock(store, shard, main)
+        yield ShardLock(store, path, shard, main)
 
 
-def _lock_path(store: Path) -> Path:
-    store = store.resolve()  # one lock, however the store is spelt
-    return store.with_name(f".{store.name}.lock")
+def _lock_path(folder: Path) -> Path:
+    folder = folder.resolve()  # one lock, however the store is spelt
+    return folder.with_name(f".{folder.name}.lock")
 
 
 @contextmanager
-def _opened(path: Path, store: Path) -> Iterator[IO[str]]:
+def _opened(path: Path, store: Storage) -> Iterator[IO[str]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
@@ -242,5 +252,5 @@ def _remove_shard_files(path: Path) -> None:
                 old.unlink(missing_ok=True)
 
 
-def _refusal(store: Path, holder: str) -> str:
+def _refusal(store: Storage, holder: str) -> str:
     return f"{store} is being written by {holder}. Wait for it, or stop it and run again"

@@ -1,16 +1,16 @@
 """Series that a store lacks, or has in another version -> the rows of a new part."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featurecache import arrays
 from featurecache.catalogue import Catalogue, look_up
-from featurecache.errors import UsageError
+from featurecache.errors import StoreMismatchError, UsageError
 from featurecache.identifiers import Identifiers
 from featurecache.parts import PartSeries, part_series
+from featurecache.storage import Storage
 from featurecache.tables import part_tables
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ def new_stacks(parts: list[PartSeries], catalogue: Catalogue) -> np.ndarray:
 
 
 def add_part(
-    store: Path, index: "Index", identifiers: Identifiers, catalogue: Catalogue
+    store: Storage, index: "Index", identifiers: Identifiers, catalogue: Catalogue
 ) -> int | None:
     """Write the tables of a part for series that are new or changed.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     index : Index
         What the scan found.
     identifiers : Identifiers
@@ -77,15 +77,23 @@ def add_part(
     ------
     UsageError
         The index changed since its catalogue was made.
+    StoreMismatchError
+        A rival has begun a part with other series.
     """
-    new = new_stacks(part_series(store), catalogue)
-    if not new.any():
-        return None
-    tables = part_tables(
-        _stacks(index, catalogue.numbers[new]), identifiers,
-        n_series=int(new.sum()), n_slices=int(catalogue.n_slices[new].sum()),
-    )  # fmt: skip
-    return arrays.create_part(store, tables)
+    while True:
+        parts = part_series(store)
+        new = new_stacks(list(parts.values()), catalogue)
+        if not new.any():
+            return None
+        tables = part_tables(
+            _stacks(index, catalogue.numbers[new]), identifiers,
+            n_series=int(new.sum()), n_slices=int(catalogue.n_slices[new].sum()),
+        )  # fmt: skip
+        try:
+            return arrays.create_part(store, tables, max(parts, default=-1) + 1)
+        except StoreMismatchError:
+            if len(arrays.list_parts(store)) == len(parts):
+                raise  # else a rival was faster: what is new now?
 
 
 def _stacks(index: "Index", numbers: np.ndarray) -> "Iterator[Stack]":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class FeatureOptions:
         Use of torch.compile; ``auto`` measures where the slices at hand may be worth it.
     strict : bool
         Readers leave out series in which any slice failed.
+    view_number, view_seed : int, optional
+        An augmented view instead of the images as they are, see `featurecache.views`.
     """
 
     backbone: str
@@ -69,6 +71,8 @@ class FeatureOptions:
     batch_size: int | None = None
     compile: str = "auto"
     strict: bool = False
+    view_number: int | None = None
+    view_seed: int | None = None
 
     @property
     def feature_name(self) -> str:
@@ -138,6 +142,13 @@ class RunOptions:
         wait, since a disk may just be away.
     durable : bool
         Do not count a unit as written before the disk has it.
+    engine : {"local", "ray"}
+        This machine, or a Ray cluster.
+    ray_address : str, optional
+        The cluster, ``auto`` for the one that this machine is part of; by default one is started
+        on this machine for the run.
+    ray_actors : int, optional
+        Processes of the cluster that compute; by default one for each GPU, or for each machine.
     """
 
     device: str = "auto"
@@ -148,11 +159,15 @@ class RunOptions:
     retry_failed: bool = False
     accept_missing: bool = False
     durable: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
+    ray_actors: int | None = None
 
 
 def feature_sets(
-    backbone: str, weights: str = "imagenet", name: str | None = None, **common: Any
-) -> tuple[FeatureOptions, ...]:
+    backbone: str, weights: str = "imagenet", name: str | None = None, *, views: int = 0,
+    view_seed: int = 0, **common: Any,
+) -> tuple[FeatureOptions, ...]:  # fmt: skip
     """One or several feature sets from lists separated by commas.
 
     Parameters
@@ -163,6 +178,10 @@ def feature_sets(
         One for all, or one for each.
     name : str, optional
         One for each.
+    views : int
+        How many augmented views of each are feature sets too, called ``NAME.view1`` and so on.
+    view_seed : int
+        Of the draws.
     **common
         What they share: the other fields of `FeatureOptions`.
 
@@ -186,10 +205,38 @@ def feature_sets(
     for option, given in (("weights", all_weights), ("name", names)):
         if len(given) != n_sets:
             raise UsageError(f"--{option}: {len(given)} given for {n_sets} backbones {backbone}")
-    return tuple(
+    sets = tuple(
         FeatureOptions(one, weights=own, name=called, **common)
         for one, own, called in zip(backbones, all_weights, names, strict=True)
     )
+    return with_views(sets, views, view_seed)
+
+
+def with_views(
+    sets: Sequence[FeatureOptions], views: int, seed: int = 0
+) -> tuple[FeatureOptions, ...]:
+    """Feature sets, and augmented views of each.
+
+    Parameters
+    ----------
+    sets : sequence of FeatureOptions
+        The images as they are.
+    views : int
+        How many views of each.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    tuple of FeatureOptions
+        Those given come first; view K of NAME is called ``NAME.viewK``.
+    """
+    augmented = tuple(
+        replace(one, name=f"{one.feature_name}.view{number}", view_number=number, view_seed=seed)
+        for one in sets
+        for number in range(1, views + 1)
+    )
+    return (*sets, *augmented)
 
 
 def check_options(features: Sequence[FeatureOptions], run: RunOptions) -> None:
@@ -209,13 +256,39 @@ def check_options(features: Sequence[FeatureOptions], run: RunOptions) -> None:
     """
     if not features:
         raise UsageError("no feature set is asked for: name a --backbone")
-    _check_positive(run, ("workers", "unit_slices"))
+    _check_positive(run, ("workers", "unit_slices", "ray_actors"))
+    _check_engine(run)
     for one in features:
         _check_features(one)
     names = [one.feature_name for one in features]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two feature sets are called {name!r}: give each a --name of its own")
+
+
+def _check_engine(run: RunOptions) -> None:
+    if run.engine not in ("local", "ray"):
+        raise UsageError(f"--engine {run.engine}: expected local or ray")
+    if run.engine == "local":
+        for option in ("ray_address", "ray_actors"):
+            if getattr(run, option) is not None:
+                raise UsageError(f"--{option.replace('_', '-')} is for --engine ray: add that")
+        return
+    if run.shard is not None:
+        raise UsageError(
+            "--shard and --engine ray both divide the units: leave out one of them (on Slurm, "
+            "--shard needs no Ray)"
+        )
+    if run.device not in ("auto", "cpu", "cuda"):
+        raise UsageError(
+            f"--device {run.device} with --engine ray: expected auto, cpu or cuda. Ray gives each "
+            "process its GPU; --ray-actors says how many there are"
+        )
+    if (run.ray_address or "").startswith("ray://"):
+        raise UsageError(
+            f"--ray-address {run.ray_address}: run the command on a machine of the cluster, with "
+            "auto or HOST:PORT; it needs the store and the index as the others do"
+        )
 
 
 def _check_features(options: FeatureOptions) -> None:

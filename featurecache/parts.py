@@ -1,14 +1,14 @@
 """The parts of a store together: which series counts where."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from featurecache import arrays
+from featurecache.storage import Storage
 
 _DIGEST_BYTES = 16
 
@@ -58,25 +58,25 @@ def digests(texts: Iterable[str]) -> np.ndarray:
     return np.frombuffer(bytes(gathered), dtype=f"S{_DIGEST_BYTES}")
 
 
-def part_series(store: Path) -> list[PartSeries]:
+def part_series(store: Storage) -> dict[int, PartSeries]:
     """The series of every part, by the rule of `series_tables`.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
 
     Returns
     -------
-    list of PartSeries
-        One a part.
+    dict of PartSeries
+        By number of the part, in order.
 
     Raises
     ------
     StoreCorruptError
         A table is damaged.
     """
-    parts: list[PartSeries] = []
+    parts: dict[int, PartSeries] = {}
     newer = digests([])
     for number in reversed(arrays.list_parts(store)):
         rows = arrays.read_table(store, number, "series", ("first_row", "n_slices"))
@@ -86,12 +86,12 @@ def part_series(store: Path) -> list[PartSeries]:
             for name in ("series", "series_of", "source")
         )
         counts = ~np.isin(series_of, newer)
-        parts.insert(0, PartSeries(series, series_of, source, first_row, n_slices, counts))
+        parts[number] = PartSeries(series, series_of, source, first_row, n_slices, counts)
         newer = np.union1d(newer, series_of)
-    return parts
+    return dict(reversed(parts.items()))
 
 
-def series_tables(store: Path) -> list[pd.DataFrame]:
+def series_tables(store: Storage, parts: Sequence[int] | None = None) -> dict[int, pd.DataFrame]:
     """The ``series`` table of every part, with a column ``row_current``.
 
     A SeriesInstanceUID counts in the last part that has any stack of it, with all its stacks
@@ -99,22 +99,25 @@ def series_tables(store: Path) -> list[pd.DataFrame]:
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
+    parts : sequence of int, optional
+        Numbers of the parts, where they are known.
 
     Returns
     -------
-    list of DataFrame
-        One a part, columns `SERIES_COLUMNS` and ``row_current`` (bool).
+    dict of DataFrame
+        Number of the part, in order -> columns `SERIES_COLUMNS` and ``row_current`` (bool).
 
     Raises
     ------
     StoreCorruptError
         A table is damaged.
     """
-    tables = [arrays.read_table(store, part, "series") for part in arrays.list_parts(store)]
+    parts = arrays.list_parts(store) if parts is None else parts
+    tables = {part: arrays.read_table(store, part, "series") for part in parts}
     newer: set[str] = set()
-    for table in reversed(tables):
+    for table in reversed(tables.values()):
         table["row_current"] = ~table["series_of"].isin(newer)
         newer.update(table["series_of"])
     return tables
@@ -133,3 +136,23 @@ def current_rows(table: pd.DataFrame) -> np.ndarray:
     ndarray (N,), bool
     """
     return np.repeat(table["row_current"].to_numpy(bool), table["n_slices"].to_numpy())
+
+
+def dropped_series(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Series that an earlier part has, and that count in no part.
+
+    When the files of a stack change and another stack of its SeriesInstanceUID is written again
+    without it, because it is not selected or is gone, its old rows are read no longer.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        From `series_tables`.
+
+    Returns
+    -------
+    list of str
+        Store ids, in order.
+    """
+    counting = {name for table in tables for name in table["series"][table["row_current"]]}
+    return sorted({name for table in tables for name in table["series"]} - counting)

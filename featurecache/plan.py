@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from featurecache.feature_array import FeatureArray
 from featurecache.options import FeatureOptions
 from featurecache.reasons import SLICE_REASONS
 from featurecache.recipe import Recipe, differences, parse_windows
+from featurecache.storage import Storage
 
 _log = logging.getLogger(__name__)
 
@@ -114,16 +114,17 @@ def make_recipe(options: FeatureOptions, backbone: Backbone, precision: str) -> 
         windows=parse_windows(options.windows), size=options.size, zoom=options.zoom,
         mean=backbone.mean, std=backbone.std, precision=precision, dtype=options.dtype,
         resize=framing.words, spacing_mm=framing.spacing_mm, fov_mm=framing.fov_mm,
+        view_number=options.view_number, view_seed=options.view_seed,
     )  # fmt: skip
 
 
-def existing_attributes(store: Path, name: str) -> dict[str, Any] | None:
+def existing_attributes(store: Storage, name: str) -> dict[str, Any] | None:
     """Attributes of a feature set where any part has it.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     name : str
         Name of the feature set.
 
@@ -138,14 +139,16 @@ def existing_attributes(store: Path, name: str) -> dict[str, Any] | None:
 
 
 def add_features(
-    store: Path, part: int, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int
-) -> None:
+    store: Storage, part: int, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int
+) -> bool:
     """Create the feature arrays of a part.
+
+    Of rivals that do so at the same time, the first has planned for all.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     part : int
         Number of the part; it has no features of this name yet.
     name : str
@@ -158,6 +161,12 @@ def add_features(
         D.
     unit : int
         Rows of a unit.
+
+    Returns
+    -------
+    bool
+        Whether they are planned so; False where a rival came first, whose recipe and plan are to
+        be checked as those of an earlier run.
     """
     attributes = {
         "recipe": recipe.document(),
@@ -166,10 +175,11 @@ def add_features(
         "versions": {package: version(package) for package in _VERSIONS},
         "reason_codes": {str(code): reason for code, reason in SLICE_REASONS.items()},
     }
-    arrays.create_features(
+    there = arrays.create_features(
         store, part, name, n_slices=arrays.count_slices(store, part), dim=dim, dtype=recipe.dtype,
         unit_slices=unit, attributes=attributes,
     )  # fmt: skip
+    return Plan.read(there) == plan and not differences(there["recipe"], recipe.document())
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,14 +215,14 @@ class Planned:
 
 
 def earlier_plan(
-    store: Path, options: FeatureOptions, backbone: Backbone, device: torch.device
+    store: Storage, options: FeatureOptions, backbone: Backbone, device: torch.device
 ) -> Planned | None:
     """A feature set as an earlier run planned it, if this run may continue it.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     options : FeatureOptions
         What is asked for now.
     backbone : Backbone
@@ -247,7 +257,7 @@ def earlier_plan(
     return planned
 
 
-def _check_recipe(store: Path, planned: Planned, have: Mapping[str, Any]) -> None:
+def _check_recipe(store: Storage, planned: Planned, have: Mapping[str, Any]) -> None:
     """Refuse to mix features of different recipes under one name."""
     options, used = planned.options, str(planned.plan.precision["used"])
     wanted = used if options.precision == "auto" else options.precision
@@ -259,7 +269,7 @@ def _check_recipe(store: Path, planned: Planned, have: Mapping[str, Any]) -> Non
         )
 
 
-def _check_machine(store: Path, planned: Planned, device: torch.device) -> None:
+def _check_machine(store: Storage, planned: Planned, device: torch.device) -> None:
     """Refuse to continue where the last bits would differ."""
     name, plan = planned.options.feature_name, planned.plan
     if plan.device != device.type:

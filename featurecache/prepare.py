@@ -47,7 +47,7 @@ class Prepared:
 
 def prepare(
     job: Job, backbones: Sequence[Backbone], device: torch.device, selection: Selection | None,
-    *, processes: int,
+    *, processes: int, beside: int = 1,
 ) -> Prepared:  # fmt: skip
     """Bring a store to where units can be computed by any number of processes.
 
@@ -63,6 +63,8 @@ def prepare(
         Which series are new work.
     processes : int
         How many processes will share the work, on this machine and others.
+    beside : int
+        How many of them share one machine, and on the CPU its cores.
 
     Returns
     -------
@@ -92,19 +94,22 @@ def prepare(
         add_part(job.store, index, job.identifiers, catalogue)
         source = RowSource(job.store, index, job.identifiers, catalogue)
         with threads_kept() as threads:
-            beside = len(job.run.device.split(",")) if device.type == "cpu" else 1
-            threads = max(1, threads // beside)  # processes on one machine share its cores
+            if device.type == "cpu":
+                threads = max(1, threads // beside)
             planned, compilations = _plan(
                 job, backbones, device, earlier, source, processes, threads
             )
-    _add_features(job, planned)
+    while not _add_features(job, planned):  # a rival came first: its plans are the plans
+        planned = tuple(
+            earlier_plan(job.store, one.options, one.backbone, device) or one for one in planned
+        )
     return Prepared(planned, compilations, catalogue)
 
 
 def _open_store(job: Job) -> None:
     arrays.create_store(job.store, job.identifiers.digest)
     job.identifiers.check(arrays.read_root(job.store)["key_digest"])
-    arrays.remove_debris(job.store)
+    job.store.remove_debris()
 
 
 def _plan(
@@ -132,8 +137,8 @@ def _sample(job: Job, source: RowSource, count: int) -> "list[Decoded]":
     return sample(source, part, arrays.count_slices(job.store, part), count)
 
 
-def _add_features(job: Job, planned: Sequence[Planned]) -> None:
-    """Create the arrays that parts lack, with units that cover the same rows."""
+def _add_features(job: Job, planned: Sequence[Planned]) -> bool:
+    """Create the arrays that parts lack, with units that cover the same rows, unless beaten."""
     batch_sizes = [one.plan.batch_size for one in planned]
     for part in arrays.list_parts(job.store):
         have = arrays.list_features(job.store, part)
@@ -141,7 +146,8 @@ def _add_features(job: Job, planned: Sequence[Planned]) -> None:
         unit = unit_slices(n_slices, batch_sizes, job.run.unit_slices)
         for one in planned:
             name = one.options.feature_name
-            if name not in have:
-                add_features(
-                    job.store, part, name, one.recipe, one.plan, dim=one.backbone.dim, unit=unit
-                )
+            if name not in have and not add_features(
+                job.store, part, name, one.recipe, one.plan, dim=one.backbone.dim, unit=unit
+            ):
+                return False
+    return True

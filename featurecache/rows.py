@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from featurecache.identifiers import Identifiers
 from featurecache.parts import PartSeries, digests, part_series
 from featurecache.pixels import DecodeJob, job_for
 from featurecache.reasons import CHANGED, VANISHED
+from featurecache.storage import Storage
 from featurecache.tables import series_source
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class RowSource:
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     index : Index
         What the scan found; open.
     identifiers : Identifiers
@@ -43,14 +43,16 @@ class RowSource:
     """
 
     def __init__(
-        self, store: Path, index: "Index", identifiers: Identifiers,
+        self, store: Storage, index: "Index", identifiers: Identifiers,
         catalogue: Catalogue | None = None,
     ) -> None:  # fmt: skip
         index.database.execute(f"PRAGMA busy_timeout = {_INDEX_WAIT_MS}")
         self._index, self._root, self._identifiers = index, index.root, identifiers
         catalogue = catalogue or read_catalogue(index, identifiers)
         self._parts = part_series(store)
-        self._numbers = [_stack_numbers(part, catalogue) for part in self._parts]
+        self._numbers = {
+            number: _stack_numbers(part, catalogue) for number, part in self._parts.items()
+        }
         self._stacks: OrderedDict[tuple[int, int], Stack] = OrderedDict()
 
     def current(self, part: int) -> np.ndarray:
@@ -63,12 +65,12 @@ class RowSource:
 
     def missing_series(self) -> int:
         """How many series of the store count, but are not in the index."""
-        return sum(int(self._is_missing(part).sum()) for part in range(len(self._parts)))
+        return sum(int(self._is_missing(part).sum()) for part in self._parts)
 
     def count_series(self, series: Iterable[str]) -> int:
         """How many of these series (store ids) count in some part."""
         wanted = digests(series)
-        counting = (part.series[part.counts] for part in self._parts)
+        counting = (part.series[part.counts] for part in self._parts.values())
         return sum(int(np.isin(ids, wanted).sum()) for ids in counting)
 
     def jobs(self, part: int, rows: range) -> Iterator[DecodeJob | str]:
@@ -90,7 +92,8 @@ class RowSource:
             if isinstance(stack, str):
                 yield stack
             else:
-                yield job_for(self._root, stack, stack.slices[position])
+                series = self._identifiers.series(stack.key)
+                yield job_for(self._root, stack, stack.slices[position], series)
 
     def path(self, part: int, row: int) -> str | None:
         """File of a row, relative to the scanned root; None when it is no longer there."""

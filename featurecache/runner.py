@@ -42,11 +42,12 @@ class Runner:
     ) -> None:
         self.work = work
         self._job, self._planned, self._device = job, planned, device
+        self._embedders: list[Embedder] = []
 
     def compute(
         self, units: Sequence[Unit], progress: Callable[[int], None] | None = None
     ) -> Timing:
-        """Compute and commit units.
+        """Compute and commit units; networks stay on the device for the next call.
 
         Parameters
         ----------
@@ -62,16 +63,24 @@ class Runner:
         if not units:
             return Timing.nothing(len(self._planned))
         with threads_kept():
-            embedders = [one.embedder(self._device) for one in self._planned]
-            compile_s = sum(embedder.warm_up() for embedder in embedders)
-            bare = [self._bare(one, place, units) for place, one in enumerate(embedders)]
+            compile_s, bare = self._warm_up(units)
             timing = run(
-                units, self.work.source, embedders, workers=self._workers(), progress=progress
-            )
+                units, self.work.source, self._embedders, workers=self._workers(),
+                progress=progress,
+            )  # fmt: skip
         timing.compile_s = compile_s
         for spent, slices_per_s in zip(timing.features, bare, strict=True):
             spent.bare_slices_per_s = slices_per_s
         return timing
+
+    def _warm_up(self, units: Sequence[Unit]) -> tuple[float, list[float | None]]:
+        """Before the first units: seconds of compiling, and speeds of the backbones alone."""
+        if self._embedders:
+            return 0.0, [None] * len(self._embedders)
+        self._embedders = [one.embedder(self._device) for one in self._planned]
+        compile_s = sum(embedder.warm_up() for embedder in self._embedders)
+        bare = [self._bare(one, place, units) for place, one in enumerate(self._embedders)]
+        return compile_s, bare
 
     def _bare(self, embedder: Embedder, place: int, units: Sequence[Unit]) -> float | None:
         """Speed of a backbone alone; None where the run is too short for it to be worth it."""

@@ -9,6 +9,7 @@ from torch.nn import functional
 from featurecache.framing import Framing
 from featurecache.recipe import HU_RANGE, Recipe
 from featurecache.resample import resample
+from featurecache.views import place
 
 
 def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
@@ -181,7 +182,7 @@ def to_grey(
 
 def to_input(
     stored: Tensor, slope: Tensor, intercept: Tensor, recipe: Recipe,
-    spacing_mm: Tensor | None = None,
+    spacing_mm: Tensor | None = None, placements: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Stored values to what the backbone takes.
 
@@ -195,12 +196,17 @@ def to_input(
         Windows, framing, zoom and normalisation.
     spacing_mm : Tensor (N, 2), float64, on the CPU
         Row and column spacing of each slice; see `to_grey`.
+    placements : Tensor (N, 2, 3), float32
+        Of an augmented view: `views.matrices`. Applied to the resized grey levels.
 
     Returns
     -------
     Tensor (N, 3, size, size), float32
     """
     images = to_grey(stored, slope, intercept, recipe.windows, recipe.framing, spacing_mm)
+    if placements is not None:
+        air = apply_windows(images.new_full((1, 1, 1), HU_RANGE[0]), recipe.windows)
+        images = place(images, placements.to(images.device), air.reshape(-1))
     if recipe.zoom is not None:
         images = enlarge(images, recipe.zoom)
     images = images.expand(-1, 3, -1, -1)

@@ -74,6 +74,11 @@ class Unit:
     targets: tuple[Target, ...]
 
     @property
+    def span(self) -> tuple[int, int, int]:
+        """Part, first row, row after the last: names the unit, in other processes too."""
+        return self.part, self.rows.start, self.rows.stop
+
+    @property
     def wanted(self) -> np.ndarray:
         """Which of the rows are decoded: bool (n,)."""
         wanted: np.ndarray = np.logical_or.reduce([target.wanted for target in self.targets])
@@ -109,10 +114,10 @@ class Work:
 
     def __init__(self, job: Job, index: Index, catalogue: Catalogue | None = None) -> None:
         self._job = job
-        parts = arrays.list_parts(job.store)
-        _check_planned(job, parts)
+        self._parts = arrays.list_parts(job.store)
+        _check_planned(job, self._parts)
         self.arrays = [
-            [FeatureArray(job.store, part, name, writable=True) for part in parts]
+            [FeatureArray(job.store, part, name, writable=True) for part in self._parts]
             for name in job.names
         ]
         self.source = RowSource(job.store, index, job.identifiers, catalogue)
@@ -120,10 +125,9 @@ class Work:
     def units(self) -> list[Unit]:
         """What is left to do in the job's share, part by part."""
         units: list[Unit] = []
-        for part in range(len(self.arrays[0])):
-            mine = [sets[part] for sets in self.arrays]
+        for mine in zip(*self.arrays, strict=True):  # the arrays of a part
             sizes = sorted({array.unit_slices for array in mine})
-            found = [list(self._units(part, size)) for size in sizes]
+            found = [list(self._units(mine, size)) for size in sizes]
             if sum(map(bool, found)) > 1:
                 _log.warning(
                     "these feature sets were planned with units of different size (%s slices), so "
@@ -138,10 +142,10 @@ class Work:
 
     def failed_rows(self) -> Iterator[tuple[int, int, str]]:
         """Rows of the share that failed in some feature set: (part, row, reason)."""
-        for part in range(len(self.arrays[0])):
+        for part, *mine in zip(self._parts, *self.arrays, strict=True):
             reasons: dict[int, str] = {}
             current = self.source.current(part)
-            for array in (sets[part] for sets in self.arrays):
+            for array in mine:
                 status = array.read_status()
                 for row in np.flatnonzero((status > OK) & current).tolist():
                     if self._job.has(row // array.unit_slices, part):
@@ -155,15 +159,16 @@ class Work:
             for array in self.arrays[place]
         )
 
-    def _units(self, part: int, size: int) -> Iterator[Unit]:
-        """Units of the feature sets whose chunks have this many rows."""
+    def _units(self, arrays_of_part: Sequence[FeatureArray], size: int) -> Iterator[Unit]:
+        """Units of the feature sets of a part whose chunks have this many rows."""
         targets: dict[int, list[Target]] = defaultdict(list)
-        for place, sets in enumerate(self.arrays):
-            if sets[part].unit_slices == size:
-                for target in self._targets(place, sets[part]):
+        for place, array in enumerate(arrays_of_part):
+            if array.unit_slices == size:
+                for target in self._targets(place, array):
                     targets[target.unit].append(target)
         for unit in sorted(targets):
-            yield Unit(part, targets[unit][0].array.rows(unit), tuple(targets[unit]))
+            array = targets[unit][0].array
+            yield Unit(array.part, array.rows(unit), tuple(targets[unit]))
 
     def _targets(self, place: int, array: FeatureArray) -> Iterator[Target]:
         """Chunks of one array to compute: those without a commit, and those to be tried again."""
@@ -172,15 +177,16 @@ class Work:
         for unit in share - done:
             if run.accept_missing or not missing[_slice(array.rows(unit))].any():
                 yield Target(place, array, unit)
+        status = array.read_status()
+        again = array.interrupted_rows(status, done)
         if run.retry_failed:
-            status = array.read_status()
-            again = np.isin(status, sorted(PASSING_REASONS)) & self.source.current(array.part)
-            again &= ~missing
-            for unit in share & done:
-                rows = array.rows(unit)
-                retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
-                if retry:
-                    yield Target(place, array, unit, retry)
+            passing = np.isin(status, sorted(PASSING_REASONS))
+            again |= passing & self.source.current(array.part) & ~missing
+        for unit in share & done:
+            rows = array.rows(unit)
+            retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
+            if retry:
+                yield Target(place, array, unit, retry)
 
 
 def count_slices(units: Sequence[Unit]) -> int:

@@ -1,6 +1,6 @@
 """A feature set joined with labels: what a fit learns from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -34,6 +34,8 @@ class LeftOut:
         Series that are used although some of their slices have no features.
     unlabelled_slices : int
         At level slice: slices of the series in use without any known label.
+    unsplit_series : list of str
+        Series that the split file does not name.
     """
 
     unmatched_labels: list[str]
@@ -41,6 +43,7 @@ class LeftOut:
     empty_series: list[str]
     partial_series: list[str]
     unlabelled_slices: int = 0
+    unsplit_series: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, list[str] | int]:
         """The fields as JSON values."""
@@ -76,6 +79,8 @@ class Cohort:
         What is not used, and why.
     notes : tuple of str
         What was decided in joining the labels.
+    second : int
+        Of the columns of `X`, how many at the end are of a second feature set.
     """
 
     features: str
@@ -88,6 +93,7 @@ class Cohort:
     series_y: np.ndarray
     left_out: LeftOut
     notes: tuple[str, ...]
+    second: int = 0
 
     @property
     def flat_y(self) -> np.ndarray:
@@ -116,6 +122,30 @@ class Cohort:
         if isinstance(self.y, np.ndarray):
             return X, self.y[places]
         return X, [self.y[k] for k in places]
+
+    def only(self, rows: np.ndarray) -> "Cohort":
+        """The cohort of some series.
+
+        Parameters
+        ----------
+        rows : bool array (B,)
+            Which.
+
+        Returns
+        -------
+        Cohort
+        """
+        X, y = self.take(rows)
+        of_slice = np.repeat(rows, [len(matrix) for matrix in self.X])
+        return replace(
+            self, X=X, y=y, series=self.series[rows], series_y=self.series_y[rows],
+            slices=self.slices[of_slice].reset_index(drop=True),
+        )  # fmt: skip
+
+    @property
+    def owner(self) -> np.ndarray:
+        """Number of the series that each slice with features belongs to, (N,)."""
+        return np.repeat(np.arange(len(self.X)), [len(matrix) for matrix in self.X])
 
 
 def choose_features(store: FeatureStore, name: str | None) -> str:

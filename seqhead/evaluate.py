@@ -1,66 +1,31 @@
-"""A run's numbers on its held-out patients, with intervals, beside the baseline's."""
+"""A run's numbers on its held-out patients, beside the baseline's."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from seqhead.baselines import SERIES_FEATURES, SLICE_FEATURES
 from seqhead.errors import FitError, RunError
-from seqhead.metrics import (
-    choose_threshold,
-    has_both_classes,
-    label_metrics,
-    macro_metrics,
-    micro_metrics,
-    rsna_loss,
-)
+from seqhead.evaluation import Evaluation, evaluate_judged
+from seqhead.judged import FOLD_COLUMNS, judge
+from seqhead.leaks import Leak, measure_leak
+from seqhead.operating_points import YOUDEN, Rule, parse_rule
 from seqhead.run import Run
-from seqhead.scores import Scores, scores_at
-from seqhead.stats import PatientBootstrap
+from seqhead.subgroups import judge_subgroups, kinds_of_series, owners_of
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Metrics of a model and of the baseline on the same rows.
-
-    Parameters
-    ----------
-    level : str
-        ``"slice"``, ``"series"`` or ``"patient"``.
-    n : int
-        Rows at that level.
-    patients, series : int
-        How many there are of each.
-    model, baseline : dict
-        ``labels``, ``macro``, ``micro`` and ``rsna_loss``; `baseline` also ``features``, what it
-        knows.
-    """
-
-    level: str
-    n: int
-    patients: int
-    series: int
-    model: dict[str, Any]
-    baseline: dict[str, Any]
-
-    def document(self) -> dict[str, Any]:
-        """The document of ``seqhead evaluate --json``."""
-        return {
-            "schema_version": 1,
-            "level": self.level,
-            "split": "test",
-            "n": self.n,
-            "patients": self.patients,
-            "series": self.series,
-            **self.model,
-            "baseline": self.baseline,
-        }
-
-
-def evaluate_run(run: Run, level: str | None = None, *, seed: int = 0) -> Evaluation:
-    """Score a run on its test patients.
+def evaluate_run(
+    run: Run,
+    level: str | None = None,
+    *,
+    combine: str | None = None,
+    seed: int = 0,
+    operating_point: str | None = None,
+    by: Sequence[str] = (),
+    kinds: pd.DataFrame | None = None,
+) -> Evaluation:
+    """Score a run on its test patients; of a cross-validation on all, each out of its fold.
 
     Thresholds are the ones that the validation patients chose; at a coarser level than the
     run's own they are chosen there again, on validation patients.
@@ -71,8 +36,16 @@ def evaluate_run(run: Run, level: str | None = None, *, seed: int = 0) -> Evalua
         The run.
     level : str or None
         ``"slice"``, ``"series"``, ``"patient"``, or None for the level of the fit.
+    combine : str or None
+        How slices make the score of a series, see `seqhead.rules`; None: as their largest.
     seed : int
         Of the bootstrap.
+    operating_point : str or None
+        Another rule than the run's for the thresholds, see `seqhead.operating_points`.
+    by : sequence of str
+        Subgroups to judge apart, see `seqhead.subgroups`.
+    kinds : DataFrame or None
+        ``kernel`` and ``manufacturer`` of each series, by id, for subgroups that need them.
 
     Returns
     -------
@@ -85,21 +58,40 @@ def evaluate_run(run: Run, level: str | None = None, *, seed: int = 0) -> Evalua
     LeakError
         A patient is in two splits.
     FitError
-        The run is coarser than the level.
+        The run is coarser than the level, no slices are combined at it, or a rule or subgroup is
+        unknown.
     """
     level = level or run.config.level
+    if combine is not None and (run.config.level != "slice" or level == "slice"):
+        raise FitError(
+            "--combine has no effect: it makes series of slices. Use it with a run of slices and "
+            "--level series or patient"
+        )
+    rule = parse_rule(operating_point or run.config.operating_point)
     _check_same_split(run.predictions, run.folds, run.path.name)
+    leak = leak_of(run)
+    if leak is not None and leak.series_also_in_training and level != run.config.level:
+        raise FitError(
+            f"protocol {leak.protocol} splits the slices of a series, so only --level "
+            f"{run.config.level} has rows that are wholly test rows"
+        )
     series = run.series if run.config.level == "slice" and level != "slice" else None
-    return evaluate_predictions(run.predictions, run.config.labels, level, series=series, seed=seed)
+    found = evaluate_predictions(
+        run.predictions, run.config.labels, level, series=series, combine=combine or "max",
+        seed=seed, rule=rule,
+    )  # fmt: skip
+    return replace(found, leak=leak, subgroups=_subgroups(run, found, by, kinds, seed))
 
 
 def evaluate_predictions(
     predictions: pd.DataFrame,
-    names: tuple[str, ...],
+    names: Sequence[str],
     level: str,
     *,
     series: pd.DataFrame | None = None,
+    combine: str = "max",
     seed: int = 0,
+    rule: Rule = YOUDEN,
 ) -> Evaluation:
     """Score predictions of the test split with thresholds of the validation split.
 
@@ -107,15 +99,19 @@ def evaluate_predictions(
     ----------
     predictions : DataFrame
         As ``predictions.csv``: ``split``, ``series``, ``group``, ``y:NAME``, ``p:NAME``,
-        ``baseline:NAME``.
-    names : tuple of str
+        ``baseline:NAME``, and ``repeat`` and ``fold`` in a cross-validation.
+    names : sequence of str
         Names of the K labels.
     level : str
         ``"slice"``, ``"series"`` or ``"patient"``.
     series : DataFrame or None
         ``series.csv`` of a slice run, for the levels above slices.
+    combine : str
+        How slices make the score of a series, see `seqhead.rules`.
     seed : int
         Of the bootstrap.
+    rule : Rule
+        How the thresholds are chosen.
 
     Returns
     -------
@@ -128,96 +124,53 @@ def evaluate_predictions(
     RunError
         `series` lacks a series.
     """
-    parts = {str(name): rows for name, rows in predictions.groupby("split")}
-    if "test" not in parts:
-        raise FitError("no test patients: every patient is in training or validation")
-    test, validation = (
-        scores_at(parts.get(name, parts["test"].iloc[:0]), names, level, series)
-        for name in ("test", "validation")
-    )
-    bootstrap = PatientBootstrap.of(test.patients, seed=seed)
-    model, model_auc = _metrics_of(test, test.probability, validation, "probability", bootstrap)
-    baseline, baseline_auc = _metrics_of(test, test.baseline, validation, "baseline", bootstrap)
-    _add_differences(model, baseline, model_auc - baseline_auc, bootstrap)
-    baseline["features"] = list(SLICE_FEATURES if level == "slice" else SERIES_FEATURES)
-    return Evaluation(
-        level=level, n=len(test), patients=len(np.unique(test.patients)),
-        series=int(parts["test"]["series"].nunique()), model=model, baseline=baseline,
-    )  # fmt: skip
+    judged = judge(predictions, names, level, series=series, combine=combine, rule=rule)
+    tested = predictions.loc[predictions["split"] == "test", "series"].nunique()
+    split = "out of fold" if "fold" in predictions else "test"
+    found = evaluate_judged(judged, level, split, tested, seed=seed)
+    made_of_slices = "slice" in predictions and level != "slice"
+    return replace(found, combine=combine if made_of_slices else None)
 
 
-def thresholds_of(scores: Scores, kind: str = "probability") -> tuple[float, ...]:
-    """Operating point of each label with the largest Youden index.
+def leak_of(run: Run) -> Leak | None:
+    """What test and training of a run share, where its protocol allows that.
 
     Parameters
     ----------
-    scores : Scores
-        Of validation patients.
-    kind : str
-        ``"probability"`` or ``"baseline"``.
+    run : Run
+        The run.
 
     Returns
     -------
-    tuple of float (K,)
+    Leak or None
     """
-    values = getattr(scores, kind)
-    return tuple(choose_threshold(scores.y[:, k], values[:, k]) for k in range(len(scores.names)))
+    protocol = run.config.split.protocol
+    return None if protocol is None else measure_leak(run.folds, protocol)
 
 
-def _metrics_of(
-    test: Scores, values: np.ndarray, validation: Scores, kind: str, bootstrap: PatientBootstrap
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Metrics with intervals, and the resampled AUC of each label (K, R)."""
-    thresholds = thresholds_of(validation, kind)
-    resampled = np.stack(
-        [bootstrap.auc(test.y[:, k], values[:, k]) for k in range(len(test.names))]
-    )
-    labels: dict[str, dict[str, Any]] = {}
-    for k, name in enumerate(test.names):
-        metrics = label_metrics(test.y[:, k], values[:, k], thresholds[k])
-        interval = bootstrap.interval(resampled[k]) if bootstrap.supports(test.y[:, k]) else None
-        chosen = has_both_classes(validation.y[:, k])
-        labels[name] = {**metrics, "threshold_chosen": chosen, "auc_ci": interval}
-    macro = {**macro_metrics(labels), "auc_ci": bootstrap.interval(_mean_defined(resampled))}
+def _subgroups(
+    run: Run, found: Evaluation, by: Sequence[str], kinds: pd.DataFrame | None, seed: int
+) -> dict[str, list[dict[str, Any]]]:
+    if not by:
+        return {}
+    series = run.folds.drop_duplicates("series").set_index("series")
+    if kinds is not None:
+        series = series.join(kinds)
+    ids = run.predictions
+    column = {"slice": "slice", "series": "series", "patient": "group"}[found.level]
+    owners = owners_of(ids[column].to_numpy(), ids["series"].to_numpy())
     return {
-        "labels": labels,
-        "macro": macro,
-        "micro": micro_metrics(test.y, values, thresholds),
-        "rsna_loss": rsna_loss(test.names, test.y, values),
-    }, resampled
-
-
-def _add_differences(
-    model: dict[str, Any],
-    baseline: dict[str, Any],
-    resampled: np.ndarray,
-    bootstrap: PatientBootstrap,
-) -> None:
-    """Model minus baseline, with the interval of the paired resamples."""
-    for k, (name, metrics) in enumerate(baseline["labels"].items()):
-        metrics["auc_difference"] = _minus(model["labels"][name]["auc"], metrics["auc"])
-        known = metrics["auc_ci"] is not None
-        metrics["auc_difference_ci"] = bootstrap.interval(resampled[k]) if known else None
-    macro = baseline["macro"]
-    macro["auc_difference"] = _minus(model["macro"]["auc"], macro["auc"])
-    macro["auc_difference_ci"] = bootstrap.interval(_mean_defined(resampled))
-
-
-def _mean_defined(resampled: np.ndarray) -> np.ndarray:
-    """Mean over the labels that are defined in a resample, as macro averages are taken."""
-    defined = ~np.isnan(resampled)
-    count = defined.sum(axis=0)
-    total = np.where(defined, resampled, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-
-
-def _minus(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
+        name: judge_subgroups(found.judged, kinds_of_series(series, name), owners, seed=seed)
+        for name in by
+    }
 
 
 def _check_same_split(predictions: pd.DataFrame, folds: pd.DataFrame, run: str) -> None:
     """Both files must have the same series in the same splits, and every row of each series."""
-    keys = ["series", "split", "group"]
+    of_folds = list(FOLD_COLUMNS) if "fold" in folds else []
+    if of_folds:  # a cross-validation keeps no predictions of what its models learnt from
+        folds = folds[folds["split"] != "train"]
+    keys = [*of_folds, "series", "split", "group"]
     found = predictions.groupby(keys).size().rename("found").reset_index()
     both = folds[[*keys, "rows"]].merge(found, how="outer", on=keys).fillna({"rows": 0, "found": 0})
     wrong = both[both["rows"] != both["found"]]

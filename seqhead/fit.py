@@ -1,25 +1,35 @@
 """Cached features and labels to a run folder."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featurecache.store import FeatureSet
+from seqhead.assignment import Assignment
 from seqhead.baselines import PositionBaseline, series_features
+from seqhead.build import make_estimator
+from seqhead.calibration import Calibration
+from seqhead.chosen_features import open_for_fit, system_notes
 from seqhead.classifier import SequenceClassifier
 from seqhead.cohort import Cohort
-from seqhead.config import FeaturesConfig, RunConfig, SplitConfig, SvmConfig
-from seqhead.evaluate import evaluate_predictions, thresholds_of
+from seqhead.config import FeaturesConfig, RunConfig, SourcesConfig, SplitConfig, SvmConfig
+from seqhead.errors import SplitError
+from seqhead.evaluate import evaluate_predictions
+from seqhead.judged import thresholds_of
+from seqhead.leaks import Leak, measure_leak
 from seqhead.metrics import label_metrics, macro_metrics
-from seqhead.options import FitOptions, make_estimator
+from seqhead.options import FitOptions
 from seqhead.predictions import baseline_table, fold_table, prediction_table, series_table
 from seqhead.run import Run
-from seqhead.run_folder import RunDraft, RunFolder, run_folder
+from seqhead.run_folder import RunDraft, run_folder
+from seqhead.run_log import RunLog
 from seqhead.scores import Scores, scores_from
-from seqhead.sources import Sources, open_sources
-from seqhead.splits import SPLITS, check_disjoint, split_patients
+from seqhead.sources import Opened, Sources
+from seqhead.split_plan import plan_splits
+from seqhead.splits import SPLITS, check_disjoint
+from seqhead.splitting import Splitting
 from seqhead.svm import PooledSVC
 from seqhead.train import History, Progress
 from seqhead.words import plural
@@ -43,6 +53,8 @@ class FitReport:
         ``patients`` (how many), ``labels`` and ``macro`` metrics of the validation patients.
     notes : list of str
         What a user should know of the data.
+    leak : Leak or None
+        What test and training share, by a protocol that does not keep patients together.
     """
 
     run: Run
@@ -50,6 +62,7 @@ class FitReport:
     history: History
     validation: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    leak: Leak | None = None
 
     @property
     def exit_code(self) -> int:
@@ -66,20 +79,66 @@ class FitReport:
             "level": config.level,
             "model": config.model,
             "labels": list(config.labels),
-            "series": {s: int((folds["split"] == s).sum()) for s in SPLITS},
+            "series": {s: folds["series"][folds["split"] == s].nunique() for s in SPLITS},
             "patients": {s: folds["group"][folds["split"] == s].nunique() for s in SPLITS},
             "epochs": len(self.history.epochs),
             "best_epoch": self.history.best_epoch,
             "validation": self.validation,
             "left_out": left_out.document(),
+            "leak": self.leak.document() if self.leak else None,
             "notes": self.notes,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every split of a fit shares.
+
+    Parameters
+    ----------
+    opened : Opened
+        Features, key and labels.
+    options : FitOptions
+        What to fit.
+    splitting : Splitting
+        How thresholds are chosen.
+    sources : SourcesConfig
+        What a run remembers of the files.
+    progress : callable or None
+        Called after each epoch.
+    """
+
+    opened: Opened
+    options: FitOptions
+    splitting: Splitting
+    sources: SourcesConfig
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """One head, fitted on one split.
+
+    Parameters
+    ----------
+    draft : RunDraft
+        Everything that goes into its run folder.
+    history : History
+        Epochs; empty for an SVM.
+    validation : Scores
+        What the head says of the validation rows.
+    """
+
+    draft: RunDraft
+    history: History
+    validation: Scores
 
 
 def fit(
     sources: Sources,
     options: FitOptions,
     *,
+    splitting: Splitting | None = None,
     out: Path | None = None,
     project: Path | None = None,
     progress: Progress | None = None,
@@ -94,6 +153,8 @@ def fit(
         Store and labels.
     options : FitOptions
         What to fit.
+    splitting : Splitting or None
+        How to split; None: 70 % of the patients to learn, 15 % to stop, 15 % to test.
     out : Path or None
         The run folder; ``runs/<features>-<model>-<n>`` in the project folder by default.
     project : Path or None
@@ -112,46 +173,90 @@ def fit(
     StoreError
         The store is incomplete, damaged, or of another key.
     """
-    project = project or Path()
+    project, splitting, log = project or Path(), splitting or Splitting(), RunLog()
     with run_folder(out, project / "runs") as folder:
-        return _fit_into(folder, sources, options, project, progress)
+        with log.step("read"):
+            opened = open_for_fit(sources, options)
+            cohort = opened.cohort(options.level)
+        plan = plan_splits(cohort, splitting, options.seed, opened, project)
+        if plan.crossed:
+            raise SplitError("several folds are a cross-validation: use seqhead.crossval")
+        job = Job(opened, options, splitting, sources.relative_to(project), progress)
+        fitted = fit_split(job, plan.cohort, plan.assignments[0], plan.config, log)
+        run = folder.publish(fitted.draft, fitted.draft.config.stem)
+    notes = [*opened.labels.notes, *cohort.notes, *system_notes(opened.system), *plan.notes]
+    notes += notes_of(plan.cohort, plan.assignments[0])
+    protocol = plan.config.protocol
+    leak = measure_leak(fitted.draft.folds, protocol) if protocol else None
+    validation = validation_metrics(fitted.validation, fitted.draft.config)
+    return FitReport(run, plan.cohort, fitted.history, validation, notes, leak)
 
 
-def _fit_into(
-    folder: RunFolder,
-    sources: Sources,
-    options: FitOptions,
-    project: Path,
-    progress: Progress | None,
-) -> FitReport:
-    opened = open_sources(sources, options.features)
-    cohort = opened.cohort(options.level)
-    model = make_estimator(options, cohort.level)
-    split = split_patients(cohort.groups, cohort.series_y, seed=options.seed)
+def fit_split(
+    job: Job, cohort: Cohort, split: Assignment, split_config: SplitConfig, log: RunLog
+) -> Fitted:
+    """Fit one head and the baseline on one split, and judge them.
+
+    Parameters
+    ----------
+    job : Job
+        What to fit.
+    cohort : Cohort
+        Series.
+    split : Assignment
+        Which of them learn, stop and test.
+    split_config : SplitConfig
+        What the run remembers of the split.
+    log : RunLog
+        Where times go.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    LeakError
+        A patient is in two splits.
+    FitError
+        Nothing can be learnt from these labels.
+    """
+    model = make_estimator(job.options, cohort)
     folds = fold_table(cohort, split)
-    check_disjoint(folds)
-    history = _fit_model(model, cohort, split, progress)
+    if split_config.protocol is None:
+        check_disjoint(folds)
+    with log.step("fit"):
+        history = _fit_model(model, cohort, split, job.progress)
     baselines = _fit_baselines(cohort, split)
-    scored = model.predict_proba(cohort.X)
+    with log.step("predict"):
+        scored = model.predict_proba(cohort.X)
     predictions = prediction_table(cohort, split, scored, baselines[cohort.level])
     validation = scores_from(predictions[predictions["split"] == "validation"], cohort.names)
     config = RunConfig(
         level=cohort.level,
         labels=cohort.names,
-        thresholds=thresholds_of(validation),
-        features=describe_features(opened.features),
-        sources=sources.relative_to(project),
-        split=SplitConfig(seed=options.seed),
+        thresholds=thresholds_of(validation, rule=job.splitting.rule),
+        operating_point=job.splitting.rule.name,
+        features=describe_features(job.opened.features),
+        second_features=describe_features(job.opened.second) if job.opened.second else None,
+        system=job.opened.system,
+        sources=job.sources,
+        split=split_config,
         **_model_config(model),
     )
-    metrics = evaluate_predictions(predictions, cohort.names, cohort.level).document()
-    series = series_table(cohort, baselines["series"]) if cohort.level == "slice" else None
+    with log.step("evaluate"):
+        found = evaluate_predictions(
+            predictions, cohort.names, cohort.level, rule=job.splitting.rule
+        )
+    if split_config.protocol is not None:
+        found = replace(found, leak=measure_leak(folds, split_config.protocol))
     draft = RunDraft(
-        config, model.state(), baselines, folds, predictions, series, history.epochs, metrics
-    )
-    run = folder.publish(draft, f"{cohort.features}-{config.model}")
-    notes = [*opened.labels.notes, *cohort.notes, *_notes(cohort, split)]
-    return FitReport(run, cohort, history, _validation_metrics(validation, config), notes)
+        config, model.state(), baselines, folds, predictions,
+        series_table(cohort, baselines["series"]) if cohort.level == "slice" else None,
+        history.epochs, found.document(),
+        Calibration.fit(cohort.names, validation.y, validation.probability), log.text(),
+    )  # fmt: skip
+    return Fitted(draft, history, validation)
 
 
 def describe_features(features: FeatureSet) -> FeaturesConfig:
@@ -176,25 +281,25 @@ def describe_features(features: FeatureSet) -> FeaturesConfig:
 
 
 def _fit_model(
-    model: Estimator, cohort: Cohort, split: np.ndarray, progress: Progress | None
+    model: Estimator, cohort: Cohort, split: Assignment, progress: Progress | None
 ) -> History:
-    training = cohort.take(split == "train")
+    training = split.take(cohort, "train")
     if isinstance(model, PooledSVC):
-        model.fit(*training, groups=cohort.groups[split == "train"])
+        model.fit(*training, groups=cohort.groups[split.series_on(cohort, "train")])
         return History()
-    validation = cohort.take(split == "validation")
+    validation = split.take(cohort, "validation")
     model.fit(*training, validation=validation, progress=progress)
     return model.history_
 
 
-def _fit_baselines(cohort: Cohort, split: np.ndarray) -> dict[str, PositionBaseline]:
+def _fit_baselines(cohort: Cohort, split: Assignment) -> dict[str, PositionBaseline]:
     """The baseline of series, and at level slice that of slices too."""
-    train = split == "train"
+    train = split.series_on(cohort, "train")
     of_series = series_features(cohort.series)[train]
     baselines = {"series": PositionBaseline.fit(of_series, cohort.series_y[train], cohort.names)}
     if cohort.level == "slice":
         table, owner = baseline_table(cohort)
-        rows = train[owner]
+        rows = split.of_rows(owner) == "train"
         fitted = PositionBaseline.fit(table[rows], cohort.flat_y[rows], cohort.names)
         baselines["slice"] = fitted
     return baselines
@@ -206,7 +311,21 @@ def _model_config(model: Estimator) -> dict[str, Any]:
     return {"head": model.head_.config, "training": model.train_config()}
 
 
-def _validation_metrics(scores: Scores, config: RunConfig) -> dict[str, Any]:
+def validation_metrics(scores: Scores, config: RunConfig) -> dict[str, Any]:
+    """Figures of the validation patients, which are a little too good: fitting stopped on them.
+
+    Parameters
+    ----------
+    scores : Scores
+        What the head says of them.
+    config : RunConfig
+        Labels and thresholds.
+
+    Returns
+    -------
+    dict
+        ``patients``, ``labels`` and ``macro``.
+    """
     labels = {
         name: label_metrics(scores.y[:, k], scores.probability[:, k], config.thresholds[k])
         for k, name in enumerate(config.labels)
@@ -215,8 +334,20 @@ def _validation_metrics(scores: Scores, config: RunConfig) -> dict[str, Any]:
     return {"patients": patients, "labels": labels, "macro": macro_metrics(labels)}
 
 
-def _notes(cohort: Cohort, split: np.ndarray) -> list[str]:
-    """What the patients of a split, or a whole label, lack."""
+def notes_of(cohort: Cohort, split: Assignment | None = None) -> list[str]:
+    """What the patients of a split, or a whole label, lack.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Series.
+    split : Assignment or None
+        Which of them learn, stop and test; None: speak of the cohort alone.
+
+    Returns
+    -------
+    list of str
+    """
     unlabelled = cohort.left_out.unlabelled_slices
     notes = [f"{plural(unlabelled, 'slice')} without a known label, not learnt from"] * (
         unlabelled > 0
@@ -233,8 +364,8 @@ def _notes(cohort: Cohort, split: np.ndarray) -> list[str]:
         for k, name in enumerate(cohort.names)
         if not known[:, k].any()
     ]
-    for name in SPLITS:
-        part = cohort.series_y[split == name]
+    for name in SPLITS if split is not None else ():
+        part = cohort.series_y[split.series_on(cohort, name)]  # type: ignore[union-attr]
         for answer, word in ((1, "positive"), (0, "negative")):
             missing = [
                 label

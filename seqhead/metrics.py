@@ -18,59 +18,18 @@ METRICS = (
     "f1",
     "average_precision",
     "log_loss",
+    "npv",
+    "balanced_accuracy",
+    "brier",
 )
 """Keys of a label's metrics, beside ``n``, ``positives`` and ``threshold``."""
 
 _RSNA_WEIGHTS = np.array([2.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 
 
-def choose_threshold(y: np.ndarray, probability: np.ndarray) -> float:
-    """Operating point with the largest Youden index, sensitivity + specificity - 1.
-
-    Parameters
-    ----------
-    y : float array (n,)
-        1, 0, or NaN for unknown, of validation rows.
-    probability : float array (n,)
-        Probability of each.
-
-    Returns
-    -------
-    float
-        In the middle of the two scores that it parts; 0.5 where one class is missing.
-
-    References
-    ----------
-    Youden 1950, Index for rating diagnostic tests.
-    """
-    known = ~np.isnan(y)
-    y, probability = y[known], probability[known]
-    if not has_both_classes(y):
-        return 0.5
-    scores = np.unique(probability)
-    cuts = np.concatenate([[scores[0]], (scores[1:] + scores[:-1]) / 2])
-    positive, negative = np.sort(probability[y == 1]), np.sort(probability[y == 0])
-    sensitivity = 1 - np.searchsorted(positive, cuts) / len(positive)
-    specificity = np.searchsorted(negative, cuts) / len(negative)
-    return float(cuts[np.argmax(sensitivity + specificity)])
-
-
-def has_both_classes(y: np.ndarray) -> bool:
-    """Tell whether a label has known positives and known negatives.
-
-    Parameters
-    ----------
-    y : float array (n,)
-        1, 0, or NaN for unknown.
-
-    Returns
-    -------
-    bool
-    """
-    return bool((y == 1).any() and (y == 0).any())
-
-
-def label_metrics(y: np.ndarray, probability: np.ndarray, threshold: float) -> dict[str, Any]:
+def label_metrics(
+    y: np.ndarray, probability: np.ndarray, threshold: float | np.ndarray
+) -> dict[str, Any]:
     """Metrics of one label.
 
     Parameters
@@ -79,21 +38,23 @@ def label_metrics(y: np.ndarray, probability: np.ndarray, threshold: float) -> d
         1, 0, or NaN for unknown.
     probability : float array (n,)
         Probability of each.
-    threshold : float
-        From this probability on, the label counts as predicted.
+    threshold : float, or float array (n,)
+        From this probability on, the label counts as predicted; rows of several folds have
+        several.
 
     Returns
     -------
     dict
-        ``n`` (known), ``positives``, ``threshold``, and `METRICS`; None where undefined.
+        ``n`` (known), ``positives``, ``threshold`` (the mean of several), and `METRICS`; None
+        where undefined.
     """
     known = ~np.isnan(y)
     truth, score = y[known].astype(int), probability[known]
-    called = (score >= threshold).astype(int)
+    called = (probability >= threshold)[known]
     return {
         "n": int(known.sum()),
         "positives": int(truth.sum()),
-        "threshold": float(threshold),
+        "threshold": float(np.mean(threshold)) if np.size(threshold) else 0.5,
         **_measured(truth, score, called),
     }
 
@@ -123,7 +84,7 @@ def macro_metrics(per_label: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def micro_metrics(
-    y: np.ndarray, probability: np.ndarray, thresholds: Sequence[float]
+    y: np.ndarray, probability: np.ndarray, thresholds: Sequence[float] | np.ndarray
 ) -> dict[str, Any]:
     """Metrics of all labels' known entries taken together.
 
@@ -131,8 +92,8 @@ def micro_metrics(
     ----------
     y, probability : float arrays (n, K)
         Labels and probabilities.
-    thresholds : sequence of float (K,)
-        Operating point of each label.
+    thresholds : sequence of float (K,), or float array (n, K)
+        Operating point of each label, or of each row and label.
 
     Returns
     -------
@@ -141,7 +102,7 @@ def micro_metrics(
     """
     known = ~np.isnan(y)
     truth, score = y[known].astype(int), probability[known]
-    called = (probability >= np.asarray(thresholds))[known].astype(int)
+    called = (probability >= np.asarray(thresholds))[known]
     return {
         "n": int(known.sum()),
         "positives": int(truth.sum()),
@@ -168,30 +129,129 @@ def rsna_loss(
     float or None
         None where the labels are not the challenge's six.
     """
+    weighted = rsna_losses(names, y, probability, eps)
+    if weighted is None or not weighted[:, 1].any():
+        return None
+    loss, weight = weighted.sum(axis=0)
+    return float(loss / weight)
+
+
+def rsna_losses(
+    names: Sequence[str], y: np.ndarray, probability: np.ndarray, eps: float = 1e-15
+) -> np.ndarray | None:
+    """Each row's part of `rsna_loss`.
+
+    Parameters
+    ----------
+    names, y, probability, eps
+        As for `rsna_loss`.
+
+    Returns
+    -------
+    float array (n, 2) or None
+        Weighted loss and weight of each row; None where the labels are not the challenge's six.
+    """
     if set(names) != set(RSNA_LABELS):
         return None
     order = [list(names).index(name) for name in RSNA_LABELS]
     truth, p = y[:, order], np.clip(probability[:, order], eps, 1 - eps)
     weight = np.where(np.isnan(truth), 0.0, _RSNA_WEIGHTS)
-    if not weight.any():
-        return None
     loss = -np.where(truth == 1, np.log(p), np.log1p(-p))
-    return float((weight * loss).sum() / weight.sum())
+    return np.stack([(weight * loss).sum(axis=1), weight.sum(axis=1)], axis=1)
+
+
+def rates(truth: np.ndarray, called: np.ndarray) -> dict[str, float | None]:
+    """Metrics of calls, which need no probability.
+
+    Parameters
+    ----------
+    truth : array (n,)
+        1 or 0.
+    called : bool array (n,)
+        Whether each row is called positive.
+
+    Returns
+    -------
+    dict
+        ``accuracy``, ``precision``, ``recall``, ``specificity``, ``f1``, ``npv`` and
+        ``balanced_accuracy``; None where undefined.
+    """
+    positive = truth == 1
+    tp, fp = int((called & positive).sum()), int((called & ~positive).sum())
+    fn, tn = int((~called & positive).sum()), int((~called & ~positive).sum())
+    recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    return {
+        "accuracy": _ratio(tp + tn, len(truth)),
+        "precision": _ratio(tp, tp + fp),
+        "recall": recall,
+        "specificity": specificity,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "npv": _ratio(tn, tn + fn),
+        "balanced_accuracy": (
+            None if recall is None or specificity is None else (recall + specificity) / 2
+        ),
+    }
+
+
+def log_loss(truth: np.ndarray, score: np.ndarray) -> float | None:
+    """Mean negative log likelihood.
+
+    Parameters
+    ----------
+    truth : array (n,)
+        1 or 0.
+    score : float array (n,)
+        Probabilities.
+
+    Returns
+    -------
+    float or None
+        None without a row.
+    """
+    if not len(truth):
+        return None
+    eps = np.finfo(np.float64).eps
+    inside = np.clip(np.asarray(score, dtype=np.float64), eps, 1 - eps)
+    return float(-np.mean(np.where(truth == 1, np.log(inside), np.log1p(-inside))))
+
+
+def brier(truth: np.ndarray, score: np.ndarray) -> float | None:
+    """Mean squared distance of probabilities and labels.
+
+    Parameters
+    ----------
+    truth : array (n,)
+        1 or 0.
+    score : float array (n,)
+        Probabilities.
+
+    Returns
+    -------
+    float or None
+        None without a row.
+
+    References
+    ----------
+    Brier 1950, Monthly Weather Review 78, 1-3.
+    """
+    return float(np.mean((score - truth) ** 2)) if len(truth) else None
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def _measured(truth: np.ndarray, score: np.ndarray, called: np.ndarray) -> dict[str, Any]:
     positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
     both = positives > 0 and negatives > 0
-    return {
+    found = {
+        **rates(truth, called),
         "auc": _defined(both, sk.roc_auc_score, truth, score),
-        "accuracy": _defined(len(truth) > 0, sk.accuracy_score, truth, called),
-        "precision": _defined(bool(called.any()), sk.precision_score, truth, called),
-        "recall": _defined(positives > 0, sk.recall_score, truth, called),
-        "specificity": _defined(negatives > 0, sk.recall_score, 1 - truth, 1 - called),
-        "f1": _defined(positives > 0 or bool(called.any()), sk.f1_score, truth, called),
         "average_precision": _defined(positives > 0, sk.average_precision_score, truth, score),
-        "log_loss": _defined(len(truth) > 0, sk.log_loss, truth, score, labels=[0, 1]),
+        "log_loss": log_loss(truth, score),
+        "brier": brier(truth, score),
     }
+    return {name: found[name] for name in METRICS}
 
 
 def _defined(

@@ -5,30 +5,44 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqhead.baselines import PositionBaseline, series_features, slice_features
+from seqhead.assignment import Assignment
+from seqhead.baselines import SERIES_FEATURES, PositionBaseline, series_features, slice_features
 from seqhead.cohort import Cohort
+from seqhead.digests import series_digests
+
+KIND_COLUMNS = SERIES_FEATURES
+"""Columns of ``folds.csv`` that say what kind of scan a series is; subgroups go by them."""
 
 
-def fold_table(cohort: Cohort, split: np.ndarray) -> pd.DataFrame:
-    """``folds.csv``: the split of every series.
+def fold_table(cohort: Cohort, split: Assignment) -> pd.DataFrame:
+    """``folds.csv``: the split of every series, and what kind of scan it is.
 
     Parameters
     ----------
     cohort : Cohort
         B series.
-    split : array of str (B,)
+    split : Assignment
         Their splits.
 
     Returns
     -------
     DataFrame
-        ``series``, ``patient``, ``study`` (store ids), ``group`` (see `seqhead.groups`),
-        ``user_series``, ``user_patient``, ``split``, and ``rows``: how many rows of
-        ``predictions.csv`` are of the series.
+        ``series``, ``series_of``, ``patient``, ``study`` (store ids), ``group`` (see
+        `seqhead.groups`), ``user_series``, ``user_patient``, ``split``, ``rows``: how many rows of
+        ``predictions.csv`` are of the series (a line for each split where slices are split),
+        ``features_digest``, and `KIND_COLUMNS`.
     """
-    rows = [len(matrix) if cohort.level == "slice" else 1 for matrix in cohort.X]
-    study = cohort.series["study"].to_numpy()
-    return _series_ids(cohort).assign(study=study, split=split, rows=rows)
+    owner = cohort.owner if cohort.level == "slice" else np.arange(len(cohort.X))
+    counts = pd.DataFrame({"series": owner, "split": split.of_rows(owner)}).value_counts(
+        ["series", "split"], sort=False
+    )
+    lines = counts.rename("rows").reset_index().sort_values("series", kind="stable")
+    place = lines["series"].to_numpy()
+    series = cohort.series.assign(features_digest=series_digests(cohort.X)).iloc[place]
+    ids = _series_ids(cohort).iloc[place].reset_index(drop=True)
+    known = series[["series_of", "study", "features_digest", *KIND_COLUMNS]].reset_index(drop=True)
+    return pd.concat([ids, known.iloc[:, :2], lines[["split", "rows"]].reset_index(drop=True),
+                      known.iloc[:, 2:]], axis=1)  # fmt: skip
 
 
 def series_table(cohort: Cohort, baseline: PositionBaseline) -> pd.DataFrame:
@@ -71,12 +85,11 @@ def baseline_table(cohort: Cohort) -> tuple[pd.DataFrame, np.ndarray]:
     """
     if cohort.level == "series":
         return series_features(cohort.series), np.arange(len(cohort.X))
-    owner = np.repeat(np.arange(len(cohort.X)), [len(matrix) for matrix in cohort.X])
-    return slice_features(cohort.slices, cohort.series), owner
+    return slice_features(cohort.slices, cohort.series), cohort.owner
 
 
 def prediction_table(
-    cohort: Cohort, split: np.ndarray, probability: Any, baseline: PositionBaseline
+    cohort: Cohort, split: Assignment, probability: Any, baseline: PositionBaseline
 ) -> pd.DataFrame:
     """``predictions.csv``: labels, probabilities and baseline of every series or slice.
 
@@ -84,7 +97,7 @@ def prediction_table(
     ----------
     cohort : Cohort
         B series of K labels.
-    split : array of str (B,)
+    split : Assignment
         Their splits.
     probability : array, or list of B arrays at level slice
         ``predict_proba`` of the fitted estimator on ``cohort.X``.
@@ -97,7 +110,7 @@ def prediction_table(
         ``split``, ids, and ``y:NAME``, ``p:NAME``, ``baseline:NAME`` for each label.
     """
     table, owner = baseline_table(cohort)
-    ids = _series_ids(cohort).assign(split=split).iloc[owner].reset_index(drop=True)
+    ids = _series_ids(cohort).iloc[owner].reset_index(drop=True).assign(split=split.of_rows(owner))
     if cohort.level == "slice":
         rows = cohort.slices
         ids = ids.assign(slice=rows["slice"], user_slice=rows["user_slice"],

@@ -6,11 +6,24 @@
         config.toml        resolved options, features, labels, thresholds
         model.safetensors  learnt numbers
         baseline.json      coefficients of the position-and-length baseline, for each level
-        folds.csv          series, patient, study, group, split
+        calibration.json   how validation patients say that probabilities are to be read
+        folds.csv          series, patient, study, group, split, kind of scan
         history.csv        losses of each epoch
         predictions.csv    labels and probabilities of every series or slice
         series.csv         of a slice run: labels and baseline of its series
         metrics.json       the document of `seqhead evaluate --json`
+        log.txt            times and versions; all other files of equal fits are equal
+
+A cross-validation has such a folder for each of its models, and pools what they say::
+
+    runs/vgg16-gru-5-fold-1/
+        fold-1/ ... fold-5/  a run each, as above (repeat-1-fold-1/ ... where repeated)
+        config.toml          what they share; the thresholds are the means of theirs
+        folds.csv            repeat, fold, and for each the split of every series
+        history.csv          with repeat and fold
+        predictions.csv      with repeat and fold: test rows, each by the model that did not
+                             learn from it, and validation rows, which chose that model's threshold
+        series.csv, metrics.json, log.txt
 """
 
 import json
@@ -24,11 +37,14 @@ import numpy as np
 import pandas as pd
 
 from seqhead.baselines import PositionBaseline
+from seqhead.calibration import Calibration
 from seqhead.config import RunConfig, SvmConfig, read_config
+from seqhead.ensemble import FoldAverage
 from seqhead.errors import RunError
 from seqhead.splits import KEPT_TOGETHER, check_disjoint
 
-_WHOLE = ("position", "rows")
+_WHOLE = ("position", "rows", "repeat", "fold")
+_MEASURED = ("thickness_mm", "fov_mm", "tilt_deg", "n_slices", "z_extent_mm", "median_gap_mm")
 
 if TYPE_CHECKING:
     from seqhead.classifier import SequenceClassifier
@@ -80,18 +96,39 @@ class Run:
             )
         return cls(path, read_config(path / "config.toml"))
 
+    @property
+    def crossed(self) -> bool:
+        """Whether this is a cross-validation, with a model for each fold."""
+        return self.config.split.folds is not None and self.config.split.fold is None
+
+    @cached_property
+    def members(self) -> "list[Run]":
+        """The runs of the folds, in order; of a single split the run itself."""
+        if not self.crossed:
+            return [self]
+        split = self.config.split
+        numbers = [
+            (repeat, fold)
+            for repeat in range(1, (split.repeats or 1) + 1)
+            for fold in range(1, (split.folds or 0) + 1)
+        ]
+        return [Run.open(self.path / member_name(*number, split.repeats)) for number in numbers]
+
     @cached_property
     def folds(self) -> pd.DataFrame:
         """Ids and split of every series; checked: nothing of a patient is in two splits."""
-        folds = self._table("folds.csv", (*KEPT_TOGETHER, "split", "rows"))
-        check_disjoint(folds)
+        of_folds = ("repeat", "fold") if self.crossed else ()
+        folds = self._table("folds.csv", (*of_folds, *KEPT_TOGETHER, "split", "rows"))
+        if self.config.split.protocol is None:
+            check_disjoint(folds)
         return folds
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Labels, probabilities and baseline of every series or slice of every split."""
         slices = ("slice",) if self.config.level == "slice" else ()
-        columns = ("series", "patient", "group", "split", *slices)
+        of_folds = ("repeat", "fold") if self.crossed else ()
+        columns = (*of_folds, "series", "patient", "group", "split", *slices)
         return self._table("predictions.csv", (*columns, *self._columns("y", "p", "baseline")))
 
     @cached_property
@@ -108,8 +145,38 @@ class Run:
         except (ValueError, AttributeError) as error:
             raise RunError(f"{self.path.name}/baseline.json is damaged: {error}") from error
 
-    def load_model(self, device: str = "auto") -> "SequenceClassifier | PooledSVC":
-        """Rebuild the fitted estimator.
+    @cached_property
+    def calibration(self) -> Calibration:
+        """How validation patients say that probabilities are to be read."""
+        try:
+            return Calibration.from_document(json.loads(self._read("calibration.json")))
+        except (ValueError, AttributeError) as error:
+            raise RunError(f"{self.path.name}/calibration.json is damaged: {error}") from error
+
+    def load_model(self, device: str = "auto") -> "SequenceClassifier | PooledSVC | FoldAverage":
+        """Rebuild the fitted estimator; of a cross-validation the mean of all its models.
+
+        Parameters
+        ----------
+        device : str
+            Where a sequence head computes.
+
+        Returns
+        -------
+        SequenceClassifier, PooledSVC or FoldAverage
+
+        Raises
+        ------
+        RunError
+            ``model.safetensors`` is missing, is not a safetensors file, or does not fit the
+            configuration.
+        """
+        if self.crossed:
+            return FoldAverage([one.load_one(device) for one in self.members])
+        return self.load_one(device)
+
+    def load_one(self, device: str = "auto") -> "SequenceClassifier | PooledSVC":
+        """Rebuild the fitted estimator of a single split.
 
         Parameters
         ----------
@@ -123,8 +190,7 @@ class Run:
         Raises
         ------
         RunError
-            ``model.safetensors`` is missing, is not a safetensors file, or does not fit the
-            configuration.
+            As `load_model`.
         """
         config = self.config
         try:
@@ -176,6 +242,24 @@ class Run:
         return table
 
 
+def member_name(repeat: int, fold: int, repeats: int | None = None) -> str:
+    """Folder of one model of a cross-validation.
+
+    Parameters
+    ----------
+    repeat, fold : int
+        From 1.
+    repeats : int or None
+        How many repeats there are.
+
+    Returns
+    -------
+    str
+        For example ``"fold-3"`` or ``"repeat-2-fold-3"``.
+    """
+    return f"fold-{fold}" if (repeats or 1) == 1 else f"repeat-{repeat}-fold-{fold}"
+
+
 def _cause(error: Exception) -> str:
     """The line that names the cause: torch says first only that there is one."""
     lines = str(error).strip().splitlines() or [""]
@@ -183,7 +267,7 @@ def _cause(error: Exception) -> str:
 
 
 def _is_number(column: str) -> bool:
-    return column in _WHOLE or column.startswith(("y:", "p:", "baseline:"))
+    return column in (*_WHOLE, *_MEASURED) or column.startswith(("y:", "p:", "baseline:"))
 
 
 def _numbers(cells: pd.Series) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from seqhead.baselines import PositionBaseline
+from seqhead.calibration import Calibration
 from seqhead.config import RunConfig
 from seqhead.errors import RunError
 from seqhead.run import Run
@@ -32,10 +33,10 @@ class RunDraft:
     ----------
     config : RunConfig
         The configuration.
-    state : mapping of str to array
-        Learnt numbers.
+    state : mapping of str to array or None
+        Learnt numbers; None where those of each fold lie in a folder of their own.
     baselines : mapping of str to PositionBaseline
-        The baseline of each level.
+        The baseline of each level; likewise empty.
     folds, predictions : DataFrame
         As in `Run`.
     series : DataFrame or None
@@ -44,16 +45,22 @@ class RunDraft:
         Losses of each epoch; empty for a model without epochs.
     metrics : dict
         Document of the evaluation on the test patients.
+    calibration : Calibration or None
+        What the validation patients say of the probabilities.
+    log : str
+        Times and versions.
     """
 
     config: RunConfig
-    state: Mapping[str, np.ndarray]
+    state: Mapping[str, np.ndarray] | None
     baselines: Mapping[str, PositionBaseline]
     folds: pd.DataFrame
     predictions: pd.DataFrame
     series: pd.DataFrame | None
     history: list[dict[str, float]]
     metrics: dict[str, Any]
+    calibration: Calibration | None = None
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,25 @@ class RunFolder:
     partial: Path
     out: Path | None
     runs: Path
+
+    def add_member(self, name: str, draft: RunDraft) -> None:
+        """Write the run of one fold into a folder of its own.
+
+        Parameters
+        ----------
+        name : str
+            Of the folder, see `seqhead.run.member_name`.
+        draft : RunDraft
+            What goes in.
+
+        Raises
+        ------
+        LeakError
+            A patient is in two splits.
+        """
+        _check(draft)
+        (self.partial / name).mkdir(mode=0o700)
+        _fill(self.partial / name, draft)
 
     def publish(self, draft: RunDraft, stem: str) -> Run:
         """Write everything, then give the folder its name in one step.
@@ -95,7 +121,7 @@ class RunFolder:
         LeakError
             A patient is in two splits.
         """
-        check_disjoint(draft.folds)
+        _check(draft)
         _fill(self.partial, draft)
         while True:  # two fits that end together want the same number
             path = self.out or next_run_path(self.runs, stem)
@@ -210,17 +236,28 @@ def _remove_stale(parent: Path) -> None:
                 os.close(lock)
 
 
+def _check(draft: RunDraft) -> None:
+    """Nothing of a patient is in two splits, unless a protocol asks for that and says so."""
+    if draft.config.split.protocol is None:
+        check_disjoint(draft.folds)
+
+
 def _fill(folder: Path, draft: RunDraft) -> None:
     import tomlkit
     from safetensors.numpy import save
 
     toml = tomlkit.dumps(_without_none(draft.config.model_dump(mode="json")))
-    arrays = {name: np.asarray(value, order="C") for name, value in draft.state.items()}
-    baselines = {level: baseline.document() for level, baseline in draft.baselines.items()}
     _write(folder / "config.toml", toml.encode())
-    _write(folder / "model.safetensors", save(arrays))
-    _write(folder / "baseline.json", _json(baselines))
     _write(folder / "metrics.json", _json(draft.metrics))
+    _write(folder / "log.txt", draft.log.encode())
+    if draft.state is not None:
+        arrays = {name: np.asarray(value, order="C") for name, value in draft.state.items()}
+        _write(folder / "model.safetensors", save(arrays))
+    if draft.baselines:
+        baselines = {level: baseline.document() for level, baseline in draft.baselines.items()}
+        _write(folder / "baseline.json", _json(baselines))
+    if draft.calibration is not None:
+        _write(folder / "calibration.json", _json(draft.calibration.document()))
     tables = {"folds": draft.folds, "predictions": draft.predictions, "series": draft.series}
     if draft.history:
         tables["history"] = pd.DataFrame(draft.history)

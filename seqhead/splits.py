@@ -73,6 +73,45 @@ def split_patients(
     return of_patient[codes]
 
 
+def fold_patients(
+    patients: Sequence[str] | np.ndarray, y: np.ndarray, *, folds: int, seed: int = 0
+) -> np.ndarray:
+    """Assign every series to the fold of its patient, or group of linked patients.
+
+    Patients are stratified by all labels at once, as in `split_patients`.
+
+    Parameters
+    ----------
+    patients : sequence of str (B,)
+        Patient (or group, see `seqhead.groups`) of each series.
+    y : float array (B, K)
+        Labels of each series; NaN is unknown.
+    folds : int
+        K, how many.
+    seed : int
+        Of the shuffle.
+
+    Returns
+    -------
+    int array (B,)
+        1 to K.
+
+    Raises
+    ------
+    SplitError
+        There are not enough patients for every fold to be tested, stopped on and learnt from.
+    """
+    codes, unique = pd.factorize(np.asarray(patients, dtype=object))
+    P = len(unique)
+    if not 2 <= folds <= P or len(SPLITS) > P:
+        raise SplitError(
+            f"{P} labelled patient(s) cannot be split into {folds} folds: at least two folds and "
+            f"{max(folds, len(SPLITS))} patients are needed"
+        )
+    has = pd.DataFrame(np.nan_to_num(y)).groupby(codes).max().to_numpy()
+    return _stratified_folds(has, folds, seed)[codes] + 1
+
+
 def inner_validation(
     groups: Sequence[str] | np.ndarray, y: np.ndarray, *, fraction: float, seed: int
 ) -> np.ndarray:
@@ -112,15 +151,36 @@ def check_disjoint(folds: pd.DataFrame) -> None:
     Parameters
     ----------
     folds : DataFrame
-        Columns `KEPT_TOGETHER` and ``split``; a blank ``user_patient`` says nothing.
+        Columns `KEPT_TOGETHER` and ``split``, and in a cross-validation ``repeat`` and ``fold``:
+        then each of its splits is checked. A blank ``user_patient`` says nothing.
 
     Raises
     ------
     LeakError
         The message names the rows.
     SplitError
-        A split has another name than `SPLITS`.
+        A split has another name than `SPLITS`, or a series is tested in two folds or in none.
     """
+    unknown = sorted(set(folds["split"]) - set(SPLITS))
+    if unknown:
+        raise SplitError(f"the split must be one of {', '.join(SPLITS)}. Got {unknown[0]!r}")
+    if "fold" not in folds:
+        _check_sides(folds, "")
+        return
+    for number, rows in folds.groupby(["repeat", "fold"]):
+        _check_sides(rows, " of repeat {}, fold {}".format(*number))
+    for repeat, rows in folds.groupby("repeat"):
+        tested = rows[rows["split"] == "test"]["series"].value_counts()
+        tested = tested.reindex(rows["series"].unique(), fill_value=0)
+        wrong = tested.index[tested != 1]
+        if len(wrong):
+            raise SplitError(
+                f"series {wrong[0]} is tested in {tested[wrong[0]]} folds of repeat {repeat} "
+                f"({len(wrong)} such series): every series is tested once"
+            )
+
+
+def _check_sides(folds: pd.DataFrame, where: str) -> None:
     for column in KEPT_TOGETHER:
         sides = folds[folds[column] != ""].groupby(column)["split"].nunique()
         leaking = sides.index[sides > 1]
@@ -131,12 +191,25 @@ def check_disjoint(folds: pd.DataFrame) -> None:
                 for series, split in zip(rows["series"], rows["split"], strict=True)
             )
             raise LeakError(
-                f"{column} {leaking[0]} is in more than one split: {shown} "
+                f"{column} {leaking[0]} is in more than one split{where}: {shown} "
                 f"({len(leaking)} such {column}(s)). Every score would be too good; split again"
             )
-    unknown = sorted(set(folds["split"]) - set(SPLITS))
-    if unknown:
-        raise SplitError(f"the split must be one of {', '.join(SPLITS)}. Got {unknown[0]!r}")
+
+
+def _stratified_folds(has: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Fold of each row of `has` (P, K), from 0; no fold is empty."""
+    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+    P, chosen = len(has), None
+    if P >= 10:  # with fewer there is nothing to stratify
+        labels = np.column_stack([has, has]).astype(int)
+        splitter = MultilabelStratifiedKFold(folds, shuffle=True, random_state=seed)
+        chosen = np.empty(P, dtype=np.int64)
+        for number, (_, test) in enumerate(splitter.split(np.zeros(P), labels)):
+            chosen[test] = number
+    if chosen is None or len(np.unique(chosen)) < folds:
+        chosen = np.random.default_rng(seed).permutation(P) % folds
+    return chosen
 
 
 def _pick(has: np.ndarray, fraction: float, seed: int, at_least: int = 1) -> np.ndarray:

@@ -71,6 +71,64 @@ class PatientBootstrap:
         """
         return resampled_auc(y, score, self.code, self.draws)
 
+    def average_precision(self, y: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """Average precision in each resample.
+
+        Parameters
+        ----------
+        y : float array (n,)
+            1, 0, or NaN for unknown.
+        score : float array (n,)
+            Larger means more likely present.
+
+        Returns
+        -------
+        float array (R,)
+            NaN where a resample lacks positives.
+        """
+        known = np.flatnonzero(~np.isnan(y))
+        if not (y == 1).any():
+            return np.full(len(self.draws), np.nan)
+        order = known[np.argsort(-score[known], kind="stable")]
+        ranked = _Descending.of(self.code[order], y[order] == 1, score[order])
+        rows = max(1, _CHUNK_VALUES // len(order))
+        chunks = np.array_split(self.draws, range(rows, len(self.draws), rows))
+        return np.concatenate([_average_precision(ranked, chunk) for chunk in chunks])
+
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the rows of each resample.
+
+        Parameters
+        ----------
+        values : array (n, C)
+            What is added up.
+
+        Returns
+        -------
+        float array (R, C)
+        """
+        P = self.draws.shape[1]
+        of_patient = np.stack(
+            [np.bincount(self.code, column, minlength=P) for column in values.T], axis=1
+        )
+        rows = max(1, _CHUNK_VALUES // P)
+        chunks = np.array_split(self.draws, range(rows, len(self.draws), rows))
+        return np.concatenate([chunk.astype(np.float64) @ of_patient for chunk in chunks])
+
+    def repeated(self, K: int) -> "PatientBootstrap":
+        """The same draws for rows that stand K times one after the other.
+
+        Parameters
+        ----------
+        K : int
+            How often: one for each label, where labels are taken together.
+
+        Returns
+        -------
+        PatientBootstrap
+        """
+        return PatientBootstrap(np.repeat(self.code, K), self.draws)
+
     def supports(self, y: np.ndarray) -> bool:
         """Tell whether a label's resamples say anything.
 
@@ -84,7 +142,21 @@ class PatientBootstrap:
         bool
             False where positives, or negatives, come from fewer than two patients.
         """
-        return all(len(np.unique(self.code[y == answer])) > 1 for answer in (0, 1))
+        return all(self.several_patients(y == answer) for answer in (0, 1))
+
+    def several_patients(self, rows: np.ndarray) -> bool:
+        """Tell whether some rows come from more than one patient.
+
+        Parameters
+        ----------
+        rows : bool array (n,)
+            Which.
+
+        Returns
+        -------
+        bool
+        """
+        return len(np.unique(self.code[rows])) > 1
 
     def interval(self, values: np.ndarray, level: float = 0.95) -> list[float] | None:
         """Percentile interval.
@@ -105,6 +177,30 @@ class PatientBootstrap:
             return None
         tail = (1 - level) / 2
         return [float(edge) for edge in np.quantile(defined, [tail, 1 - tail])]
+
+    def p_value(self, differences: np.ndarray) -> float | None:
+        """Two-sided p value of no difference: the level whose percentile interval ends at 0.
+
+        Parameters
+        ----------
+        differences : float array (R,)
+            A difference in each resample; NaN where undefined.
+
+        Returns
+        -------
+        float or None
+            At least 2 / (R + 1); None where fewer than half of the resamples are defined.
+
+        References
+        ----------
+        Davison and Hinkley 1997, Bootstrap Methods and their Application, section 4.2.3 (the
+        count of the observed sample).
+        """
+        defined = differences[~np.isnan(differences)]
+        if 2 * len(defined) < len(differences):
+            return None
+        fewer = min((defined <= 0).sum(), (defined >= 0).sum())
+        return min(1.0, 2 * float(fewer + 1) / (len(defined) + 1))
 
 
 def resampled_auc(
@@ -179,6 +275,38 @@ def _auc_by_patient(ranked: _Ranked, draws: np.ndarray) -> np.ndarray:
         counts @ np.bincount(ranked.negative, minlength=P)
     )
     return _share(((counts @ ordered) * counts).sum(axis=1), pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Descending:
+    """Patients of all rows and of the positives by falling score, and where equal scores end.
+
+    Precision counts only where recall grows: at the last row, and the last positive, of each score
+    that a positive has.
+    """
+
+    every: np.ndarray
+    positive: np.ndarray
+    last_row: np.ndarray
+    last_positive: np.ndarray
+
+    @classmethod
+    def of(cls, code: np.ndarray, positive: np.ndarray, score: np.ndarray) -> "_Descending":
+        place = np.flatnonzero(positive)
+        new = np.append(score[place][1:] != score[place][:-1], True)
+        last_positive = np.flatnonzero(new)
+        ends = np.searchsorted(-score, -score[place][last_positive], side="right") - 1
+        return cls(code, code[place], ends, last_positive)
+
+
+def _average_precision(ranked: _Descending, draws: np.ndarray) -> np.ndarray:
+    called = np.cumsum(np.take(draws, ranked.every, axis=1), axis=1, dtype=np.int32)
+    found = np.cumsum(np.take(draws, ranked.positive, axis=1), axis=1, dtype=np.int32)
+    found = found[:, ranked.last_positive].astype(np.float64)
+    above = called[:, ranked.last_row]
+    precision = np.divide(found, above, out=np.zeros_like(found), where=above > 0)
+    gained = np.diff(found, axis=1, prepend=0)
+    return _share((gained * precision).sum(axis=1), found[:, -1])
 
 
 def _share(ordered: np.ndarray, pairs: np.ndarray) -> np.ndarray:

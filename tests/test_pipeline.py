@@ -215,3 +215,29 @@ def test_files_that_come_later_make_a_new_part(phantom, tmp_path):
 def test_a_later_run_with_another_choice_of_identifiers_is_refused(phantom, project):
     message = fc(*EXTRACT, "--keep-ids", cwd=project, allowed=(5,))
     assert "--keep-ids" in message
+
+
+def test_kernels_come_from_the_index_and_are_written_nowhere(phantom, project):
+    labels = ("--labels", phantom / "labels.csv")
+    run = [sys.executable, "-m", "seqhead"]
+
+    def seqhead(*arguments):
+        done = subprocess.run(
+            [*run, *map(str, arguments)], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    seqhead("fit", "--features", "squeezenet1_1", *labels, "--folds", 2, "--head", "svm",
+            "--out", "runs/kernels")  # fmt: skip
+    document = json.loads(
+        seqhead("evaluate", "runs/kernels", "--by", "kernel", "--by", "manufacturer", "--json")
+    )
+    kernels = document["subgroups"]["kernel"]
+    assert sum(kind["n"] for kind in kernels) == 12
+    names = {kind["kind"] for kind in kernels}
+    assert names
+    assert "unknown" not in names
+    for path in (project / "runs/kernels").rglob("*"):
+        if path.is_file():
+            assert not any(name.encode() in path.read_bytes() for name in names), path.name

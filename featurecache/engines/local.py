@@ -33,7 +33,7 @@ _STOP_S = 60.0
 
 
 def run_on(
-    jobs: Sequence[Job], *, lock: int, progress: Callable[[int], None] | None = None
+    jobs: Sequence[Job], *, lock: int | None, progress: Callable[[int], None] | None = None
 ) -> Timing:
     """Compute the units of several jobs side by side, each in a process of its own.
 
@@ -43,8 +43,9 @@ def run_on(
     ----------
     jobs : sequence of Job
         One a device.
-    lock : int
-        File descriptor of the store's lock, which stays held while any of the processes lives.
+    lock : int or None
+        File descriptor of the store's lock, if it has one, which stays held while any of the
+        processes lives.
     progress : callable, optional
         Called with the number of slices done since the last call, by all of them.
 
@@ -87,14 +88,15 @@ class _Child:
     """The parent's end of one process, and the thread that listens to it."""
 
     def __init__(
-        self, device: str, job: dict[str, Any], lock: int, progress: Callable[[int], None]
+        self, device: str, job: dict[str, Any], lock: int | None, progress: Callable[[int], None]
     ) -> None:
         self.timing: Timing | None = None
         self.error: FeatureCacheError | None = None
         self._device, self._progress = device, progress
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(lock,),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            pass_fds=() if lock is None else (lock,),
         )  # fmt: skip
         self.thread = threading.Thread(target=self._listen, args=(job,), daemon=True)
         self.thread.start()

@@ -8,6 +8,7 @@
     cq500.py       reads.csv of CQ500, majority of three readers
     rsna.py        stage-2 CSV of the RSNA 2019 challenge, slice level
     reading.py     a path and a format name -> LabelFile
+    readers.py     what human readers said of scans, one LabelFile for each
     join.py        LabelFile + store -> targets of its series and slices
     statistics.py  how many patients, series and slices show what
 """

@@ -50,8 +50,8 @@ def read_table(path: Path) -> LabelFile:
     names = tuple(name for name in lines.header if name not in ID_COLUMNS.values())
     _check_names(names, lines)
     values = np.array(
-        [[_value(cells[lines.header.index(name)], name, number, lines) for name in names]
-         for number, cells in lines.rows],
+        [[label_value(cells[lines.header.index(name)], name, number, lines.source)
+          for name in names] for number, cells in lines.rows],
         dtype=np.float32,
     ).reshape(len(lines.rows), len(names))  # fmt: skip
     merged = merge_duplicates(ids, np.array(lines.numbers, np.int64), values, names, lines.source)
@@ -119,13 +119,36 @@ def _check_names(names: tuple[str, ...], lines: Lines) -> None:
         raise LabelError(f"{lines.source}: a header, but no rows")
 
 
-def _value(cell: str, name: str, number: int, lines: Lines) -> float:
+def label_value(cell: str, name: str, number: int, source: str) -> float:
+    """Read one cell of a label column.
+
+    Parameters
+    ----------
+    cell : str
+        What stands there.
+    name : str
+        Of the column, for the message.
+    number : int
+        Of the line, for the message.
+    source : str
+        Of the file, for the message.
+
+    Returns
+    -------
+    float
+        1, 0, or NaN for unknown.
+
+    Raises
+    ------
+    LabelError
+        Anything else.
+    """
     if _NUMBER.fullmatch(cell):
         return float(cell)
     value = _VALUES.get(cell.lower())
     if value is None:
         raise LabelError(
-            f"{lines.source} line {number}: {name} is {cell!r}; a label is 0, 1 or blank (unknown)."
+            f"{source} line {number}: {name} is {cell!r}; a label is 0, 1 or blank (unknown)."
             f" Remove the column {name!r} if it is not a label"
         )
     return value

@@ -55,27 +55,29 @@ def write_store(path, identifiers, all_stacks, recipe=RECIPE, failed=()):
     """A complete store of some stacks."""
     from featurecache import arrays
     from featurecache.feature_array import FeatureArray
+    from featurecache.open_storage import open_storage
     from featurecache.tables import part_tables
 
-    arrays.create_store(path, identifiers.digest)
+    storage = open_storage(path)
+    arrays.create_store(storage, identifiers.digest)
     n_slices = sum(len(stack.slices) for stack in all_stacks)
     tables = part_tables(
         all_stacks, identifiers, n_series=len(all_stacks), n_slices=n_slices
     )  # fmt: skip
-    part = arrays.create_part(path, tables)
+    part = arrays.create_part(storage, tables)
     values = np.concatenate([stack.features for stack in all_stacks])
     status = np.concatenate(
         [np.full(len(s.slices), 2 if s.key in failed else 1) for s in all_stacks]
     )
     identity = {k: v for k, v in recipe.items() if k not in ("precision", "dtype")}
     arrays.create_features(
-        path, part, "toy", n_slices=len(values), dim=D, dtype=recipe["dtype"], unit_slices=64,
+        storage, part, "toy", n_slices=len(values), dim=D, dtype=recipe["dtype"], unit_slices=64,
         attributes={
             "recipe": recipe, "plan": {}, "reason_codes": {"2": "pixel data is short"},
             "fingerprint": {"identity": str(identity), "numerics": recipe["dtype"]},
         },
     )  # fmt: skip
-    array = FeatureArray(path, part, "toy", writable=True)
+    array = FeatureArray(storage, part, "toy", writable=True)
     for unit in range(array.n_units):
         rows = array.rows(unit)
         array.write_unit(unit, values[rows.start : rows.stop], status[rows.start : rows.stop])
@@ -289,7 +291,7 @@ def test_an_unwritable_out_is_found_before_any_work(project, command, monkeypatc
     def work(*_, **__):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("seqhead.fit.open_sources", work)
+    monkeypatch.setattr("seqhead.fit.open_for_fit", work)
     monkeypatch.setattr("seqhead.predict.predict_store", work)
     run = ("runs/toy-gru-1",) if command == "predict" else ()
     result = seqhead(command, *run, "--out", "labels.csv/x", code=2)
@@ -331,3 +333,140 @@ def test_one_is_one_epoch_and_a_validation_auc_says_of_how_many_patients(project
     text = seqhead("fit", "--epochs", 1, "--device", "cpu").stdout
     assert "1 epoch, best 1" in text
     assert " on 5 patients (mean of 1 of 1 label;" in text
+
+
+SVM = ("--head", "svm")
+
+
+def test_folds_are_fitted_judged_and_predicted_with(project):
+    text = seqhead("fit", "--folds", 3, *SVM).stdout
+    assert "3 folds of 30 patients (30 series)" in text
+    assert text.splitlines()[-1] == "run: runs/toy-svm-3-fold-1"
+    document = json.loads(seqhead("evaluate", "--json").stdout)
+    assert (document["split"], document["n"], len(document["folds"])) == ("out of fold", 30, 3)
+    assert "never saw it (3 folds)" in seqhead("evaluate").stdout
+    rows = list(csv.DictReader(io.StringIO(
+        seqhead("predict", "runs/toy-svm-3-fold-1", "--calibrate", "temperature").stdout
+    )))  # fmt: skip
+    assert len(rows) == 30
+    fitted = json.loads(seqhead("fit", "--folds", 2, *SVM, "--json").stdout)
+    assert (fitted["folds"], fitted["repeats"], len(fitted["members"])) == (2, 1, 2)
+
+
+def test_folds_of_a_run_are_taken_again_and_compared(project):
+    seqhead("fit", "--folds", 3, *SVM)
+    folds = "runs/toy-svm-3-fold-1/folds.csv"
+    seqhead("fit", "--folds-file", folds, *QUICK)
+    text = seqhead("compare", "runs/toy-svm-3-fold-1", "runs/toy-gru-3-fold-1").stdout
+    assert "toy-svm-3-fold-1 − toy-gru-3-fold-1" in text
+    latex = seqhead("compare", "runs/toy-svm-3-fold-1", "runs/toy-gru-3-fold-1", "--table", "latex")
+    assert latex.stdout.count(r"\begin{tabular}") == 3
+    document = json.loads(
+        seqhead("compare", "runs/toy-svm-3-fold-1", "runs/toy-gru-3-fold-1", "--json").stdout
+    )
+    assert document["schema_version"] == 1
+    assert document["pairs"][0]["folds"]["folds"] == 3
+    seqhead("fit", *SVM)
+    refused = seqhead("compare", "runs/toy-svm-3-fold-1", "runs/toy-svm-1", code=2)
+    assert "the test rows differ" in refused.stderr
+
+
+def test_a_leaking_protocol_is_loud(project):
+    text = seqhead("fit", "--level", "slice", "--protocol", "xception-rnn", *QUICK).stdout
+    assert "WARNING: this split LEAKS" in text
+    assert "WARNING: this split LEAKS" in seqhead("evaluate").stdout
+    assert json.loads(seqhead("evaluate", "--json").stdout)["leak"]["protocol"] == "xception-rnn"
+
+
+def test_two_ways_to_split_are_one_too_many(project):
+    refused = seqhead("fit", "--folds", 3, "--protocol", "sdlm", code=2)
+    assert "--protocol says how to split, and so does --folds" in refused.stderr
+    assert "--repeats has no effect" in seqhead("fit", "--repeats", 2, code=2).stderr
+
+
+def test_operating_points_are_chosen_at_the_fit_and_for_an_evaluation(project):
+    seqhead("fit", *SVM, "--operating-point", "max-sensitivity")
+    assert "thresholds: maximal sensitivity on validation" in seqhead("evaluate").stdout
+    text = seqhead("evaluate", "--operating-point", "specificity=0.9", "--details").stdout
+    assert "thresholds: specificity=0.9 on validation" in text
+    assert "operating points, chosen on validation" in text
+
+
+def test_curves_go_into_the_run_folder(project):
+    seqhead("fit", *QUICK)
+    text = seqhead("evaluate", "--curves").stdout
+    assert text.splitlines()[-1] == "8 files in runs/toy-gru-1/curves"
+    assert (project.folder / "runs/toy-gru-1/curves/roc-series.svg").is_file()
+    document = json.loads(seqhead("evaluate", "--curves", "--json").stdout)
+    assert "runs/toy-gru-1/curves/learning.png" in document["curves"]
+
+
+def test_readers_stand_beside_the_model(project):
+    rows = [f"{s.patient_id},{s.shown.max()},{1 - s.shown.max()}" for s in project.stacks]
+    (project.folder / "reads.csv").write_text("\n".join(["PatientID,Good:ICH,Bad:ICH", *rows]))
+    seqhead("fit", "--folds", 3, *SVM)
+    text = seqhead("evaluate", "--readers", "reads.csv").stdout
+    assert "readers, each beside the model" in text
+    document = json.loads(seqhead("evaluate", "--readers", "reads.csv", "--json").stdout)
+    found = document["readers"]["ICH"]
+    assert found["readers"]["Good"]["recall"] == 1.0
+    assert found["readers"]["Bad"]["kappa"] == -1.0
+    assert found["agreement"]["readers"]["Good and Bad"] == -1.0
+    seqhead("fit", "--level", "slice", *QUICK)
+    refused = seqhead("evaluate", "--readers", "reads.csv", code=2)
+    assert "--level series or patient" in refused.stderr
+
+
+def another_store(project, key):
+    """Other patients in a folder of their own, with a key of their own."""
+    from featurecache.identifiers import Identifiers, create_key
+
+    folder = project.folder / "other"
+    folder.mkdir()
+    create_key(folder / key)
+    rng = np.random.default_rng(9)
+    drawn = list(stacks(12))
+    for number, stack in enumerate(drawn):
+        stack.key = stack.series_uid = f"7.{number}"
+        stack.study_uid, stack.patient_id = f"6.{number}", f"other {number}"
+        stack.features = (stack.features + rng.normal(size=stack.features.shape)).astype(np.float32)
+        for k, one in enumerate(stack.slices):
+            one.sop_uid = f"8.{number}.{k}"
+    write_store(folder / "o.zarr", Identifiers.load(folder / key), drawn)
+    rows = [f"{s.patient_id},{s.shown.max()}" for s in drawn]
+    (folder / "labels.csv").write_text("\n".join(["PatientID,Bleed", *rows]))
+    return folder
+
+
+def test_a_run_is_judged_on_another_data_set(project):
+    folder = another_store(project, "featurecache.key")
+    seqhead("fit", *SVM)
+    given = ("--store", folder / "o.zarr", "--labels", folder / "labels.csv", "--device", "cpu")
+    text = seqhead("evaluate", "runs/toy-svm-1", *given, "--map", "ICH=Bleed").stdout
+    assert "external test: 12 patients (12 series)" in text
+    document = json.loads(
+        seqhead("evaluate", *given, "--map", "ICH=Bleed", "--curves", "--json").stdout
+    )
+    assert document["split"] == "external"
+    assert document["curves"][0] == "runs/toy-svm-1/curves/o/roc-series.svg"
+    assert "none in common" in seqhead("evaluate", *given, code=2).stderr
+    refused = seqhead("evaluate", "--store", folder / "o.zarr", code=2)
+    assert "--store needs the labels" in refused.stderr
+    refused = seqhead("evaluate", "--labels", folder / "labels.csv", code=2)
+    assert "--labels is of another data set" in refused.stderr
+    assert "--map has no effect" in seqhead("evaluate", "--map", "ICH=Bleed", code=2).stderr
+
+
+def test_the_key_of_another_data_set_can_be_named(project):
+    folder = another_store(project, "secret.key")
+    seqhead("fit", *SVM)
+    given = ("--store", folder / "o.zarr", "--labels", folder / "labels.csv", "--map", "ICH=Bleed")
+    assert "another key" in seqhead("evaluate", *given, code=5).stderr
+    seqhead("evaluate", *given, "--key", folder / "secret.key")
+
+
+def test_subgroups_of_the_index_need_the_index(project):
+    seqhead("fit", *SVM)
+    assert "thickness" in seqhead("evaluate", "--by", "thickness").stdout
+    result = seqhead("evaluate", "--by", "kernel", code=2)
+    assert "featurecache.sqlite" in result.stderr

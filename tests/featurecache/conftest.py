@@ -1,6 +1,8 @@
 """Small CT files written with pydicom, and a scan of a folder of them."""
 
+import importlib.util
 import os
+import sqlite3
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -14,9 +16,11 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from featurecache.errors import ReadError
 from featurecache.index import Index
+from featurecache.intake import read_file
 from featurecache.options import RunOptions, feature_sets
 from featurecache.pixels import DecodeJob, decode_slice, to_hu
 from featurecache.scan import scan
+from featurecache.walk import Entry
 
 _TINY = '''
 """Networks that cost nothing, registered on import, as a user's own would be."""
@@ -285,3 +289,87 @@ def transcode():
         return out
 
     return run
+
+
+@pytest.fixture(scope="session")
+def content():
+    """content(path) -> dict: everything an index says, without its internal numbers."""
+
+    def run(path):
+        with sqlite3.connect(path) as database:
+            files = database.execute(
+                "SELECT path, size, mtime_ns, revision, status, reason, detail, warnings, "
+                "series_uid FROM files ORDER BY path"
+            ).fetchall()
+            frames = database.execute(
+                "SELECT path, frame, frames.series_uid, sop_uid, digest, position, orientation, "
+                "stacks.key, place, z_mm, gap_mm FROM frames JOIN files ON files.id = file "
+                "LEFT JOIN stacks ON stacks.id = stack ORDER BY path, frame"
+            ).fetchall()
+            stacks = database.execute(
+                "SELECT key, usable, reason, tilt_deg, z_extent_mm, wrapped FROM stacks "
+                "ORDER BY key"
+            ).fetchall()
+            findings = database.execute(
+                "SELECT key, warning FROM findings JOIN stacks ON stacks.id = stack ORDER BY 1, 2"
+            ).fetchall()
+            meta = database.execute("SELECT * FROM meta ORDER BY key").fetchall()
+        return {
+            "files": files, "frames": frames, "stacks": stacks, "findings": findings, "meta": meta
+        }  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def volume():
+    """Hounsfield units (5, 12, 16) int16, every voxel different along every axis."""
+    z, y, x = np.mgrid[:5, :12, :16]
+    return (100 * z + 10 * y - 60 * (x > 7) + 3 * x - 970 * (y < 2)).astype(np.int16)
+
+
+@pytest.fixture
+def voxels(volume):
+    """The volume as nibabel has it: (x, y, z)."""
+    return volume.transpose(2, 1, 0)
+
+
+@pytest.fixture(scope="session")
+def record_of():
+    """record_of(path) -> FileRecord: what the scan notes of a file below its folder."""
+
+    def run(path):
+        status = path.stat()
+        entry = Entry(os.fsencode(path.name), status.st_size, status.st_mtime_ns)
+        return read_file(entry, root=os.fsencode(path.parent), assume_hu=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def write_nifti():
+    """write_nifti(path, data, affine=None) -> path: one NIfTI file, by nibabel.
+
+    Without an affine voxels run to the left, to the back and upwards, as DICOM's pixels do.
+    """
+    nibabel = pytest.importorskip(
+        "nibabel", reason="the nifti extra is not installed: pip install 'featurecache[nifti]'"
+    )
+
+    def write(path, data, affine=None):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        affine = np.diag([-0.5, -0.5, 5.0, 1.0]) if affine is None else affine
+        nibabel.save(nibabel.Nifti1Image(data, affine), path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The module beside this file: storages that stop at the n-th write."""
+    spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["faults"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pydicom
 import pytest
+import torch
 
 from featurecache.errors import (
     StoreCorruptError,
@@ -16,6 +17,7 @@ from featurecache.errors import (
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
 from featurecache.locks import store_lock
+from featurecache.recipe import Recipe
 from featurecache.scan import scan
 from featurecache.store import FeatureStore, describe
 
@@ -333,3 +335,57 @@ def test_features_of_another_framing_do_not_mix(run):
         run(fov_mm=200.0)
     with pytest.raises(StoreMismatchError, match="resize is squash"):
         run(fit="crop")
+
+
+def test_views_are_feature_sets_of_the_same_rows_with_the_slices_of_a_series_placed_alike(
+    run, tmp_path
+):
+    run(views=2, view_seed=5, fit="squash")
+    store = FeatureStore.open(tmp_path / "cache.zarr")
+    assert store.names == ["squeezenet1_1", "squeezenet1_1.view1", "squeezenet1_1.view2"]
+    plain, first, second = (store[name] for name in store.names)
+    assert first.slices.equals(plain.slices)
+    assert (first.recipe["view_number"], first.recipe["view_seed"]) == (1, 5)
+    assert not {"view_number", "view_seed"} & set(plain.recipe)
+    for series in plain:
+        assert not np.allclose(first[series], plain[series])
+        assert not np.allclose(first[series], second[series])
+    assert run(views=1, view_seed=5, name="again").exit_code == 0
+    np.testing.assert_array_equal(
+        FeatureStore.open(tmp_path / "cache.zarr")["again.view1"].to_numpy(), first.to_numpy()
+    )
+
+
+def test_a_view_shows_the_backbone_what_its_placement_says(run, tmp_path, small_phantom):
+    """The features of a view are those of images that were placed by hand."""
+    from featurecache.backbones import load_backbone
+    from featurecache.embed import Embedder
+    from featurecache.index import Index
+    from featurecache.pixels import decode_slice, job_for
+    from featurecache.views import View, matrices, place
+
+    run(views=1)
+    store = FeatureStore.open(tmp_path / "cache.zarr")
+    series = next(iter(store["squeezenet1_1"]))
+    with Index.open(tmp_path / "index.sqlite", readonly=True) as index:
+        (stack,) = [stack for stack in index.stacks() if stack.key == series]
+        decoded = [decode_slice(job_for(index.root, stack, one)) for one in stack.slices[:4]]
+    recipe = store["squeezenet1_1"].recipe
+    backbone = load_backbone("squeezenet1_1", "random:0", size=64)
+    plain = Embedder(
+        backbone, run_recipe(recipe), torch.device("cpu"), 4
+    ).images(decoded)  # fmt: skip
+    mean, std = (torch.tensor(recipe[name]).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    grey = plain * std + mean
+    placed = place(grey, matrices([View(1, 0).placement(series)] * 4), torch.zeros(3))
+    with torch.inference_mode():
+        wanted = backbone.module((placed - mean) / std).numpy()
+    np.testing.assert_allclose(
+        store["squeezenet1_1.view1"][series][:4], wanted, rtol=1e-4, atol=1e-4
+    )  # fmt: skip
+
+
+def run_recipe(document):
+    """A recipe from its document."""
+    windows = tuple(tuple(window) for window in document["windows"])
+    return Recipe(**{**document, "windows": windows})

@@ -16,7 +16,7 @@ from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
 from featurecache.job import Job
 from featurecache.options import FeatureOptions, RunOptions, Shard
-from featurecache.timing import FeatureTiming, Timing, together
+from featurecache.timing import FeatureTiming, Timing, in_turn, together
 
 KEEP = Identifiers(None)
 TINY = FeatureOptions(
@@ -147,3 +147,12 @@ def test_times_of_processes_side_by_side_are_summed_but_for_the_clock():
     assert both.bare_s is None, "one of the speeds is not known"
     both.features[1].bare_slices_per_s = 40.0
     assert both.bare_s == pytest.approx(14 / 20 + 14 / 40)
+
+
+def test_times_of_one_process_in_turn_are_summed_but_for_the_speed_of_its_backbone():
+    first = Timing(wait_s=3, compile_s=5, wall_s=6, slices=7)
+    first.features = [FeatureTiming(1.0, 2.0, 7, 1, 10.0), FeatureTiming(1.0, 1.0, 7, 1, None)]
+    later = Timing(wait_s=1, wall_s=2, slices=3, features=[FeatureTiming(), FeatureTiming()])
+    both = in_turn([first, later])
+    assert (both.wait_s, both.compile_s, both.wall_s, both.slices) == (4, 5, 8, 10)
+    assert [one.bare_slices_per_s for one in both.features] == [10, None]

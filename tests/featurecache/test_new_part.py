@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from featurecache.catalogue import Catalogue, look_up, read_catalogue
 from featurecache.identifiers import Identifiers
 from featurecache.new_part import new_stacks
+from featurecache.open_storage import open_storage
 from featurecache.parts import PartSeries, digests, part_series
 from featurecache.tables import PartTables, part_tables
 
@@ -86,7 +87,7 @@ def test_ids_are_found_among_others():
 def test_a_part_knows_which_of_its_series_count(tmp_path, make_store):
     path = make_store(tmp_path / "c.zarr", {"a": np.zeros((2, 3)), "b": np.zeros((4, 3))})
     make_store(path, {"b": np.zeros((1, 3))})
-    old, new = part_series(path)
+    old, new = part_series(open_storage(path)).values()
     assert old.rows(old.counts).tolist() == [True] * 2 + [False] * 4
     assert new.counts.tolist() == [True]
     assert old.first_row.tolist() == [0, 2]
@@ -147,7 +148,7 @@ def test_a_part_whose_rows_do_not_come_is_not_made(tmp_path, make_store):
     path = make_store(tmp_path / "c.zarr", {"a": np.zeros((2, 3))})
     tables = part_tables([stack("1.1", 3)], Identifiers(None), n_series=1, n_slices=4)
     with pytest.raises(StoreError, match="the index changed meanwhile"):
-        arrays.create_part(path, tables)
-    assert arrays.list_parts(path) == [0]
+        arrays.create_part(open_storage(path), tables)
+    assert arrays.list_parts(open_storage(path)) == [0]
     assert not list(path.glob(".*"))
     assert isinstance(tables, PartTables)

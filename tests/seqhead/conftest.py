@@ -1,5 +1,6 @@
 """A small planted problem: 60 patients, some with two series, one finding in a few slices."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,18 +64,50 @@ def planted() -> SimpleNamespace:
     return plant()
 
 
+@pytest.fixture(scope="session")
+def make_toy(make_store, planted):
+    """Function that writes the planted problem into a folder."""
+
+    def make(folder: Path) -> SimpleNamespace:
+        store = make_store(folder / "cache.zarr", planted.matrices, patients=planted.patients)
+        lines = [
+            f"{planted.patients[s]},{s},{ich},{fracture}"
+            for s, (ich, fracture) in planted.series.items()
+        ]
+        labels = folder / "labels.csv"
+        labels.write_text("\n".join(["PatientID,SeriesInstanceUID,ICH,Fracture", *lines]))
+        slices = folder / "slices.csv"
+        slices.write_text(
+            "\n".join(["SOPInstanceUID,ICH", *(f"{s},{v}" for s, v in planted.slices.items())])
+        )
+        return SimpleNamespace(folder=folder, store=store, labels=labels, slices=slices)
+
+    return make
+
+
 @pytest.fixture
-def toy(tmp_path, make_store, planted) -> SimpleNamespace:
+def toy(tmp_path, make_toy) -> SimpleNamespace:
     """The planted problem on disk: a store, labels.csv and slices.csv, in a working folder."""
-    store = make_store(tmp_path / "cache.zarr", planted.matrices, patients=planted.patients)
-    lines = [
-        f"{planted.patients[s]},{s},{ich},{fracture}"
-        for s, (ich, fracture) in planted.series.items()
-    ]
-    labels = tmp_path / "labels.csv"
-    labels.write_text("\n".join(["PatientID,SeriesInstanceUID,ICH,Fracture", *lines]))
-    slices = tmp_path / "slices.csv"
-    slices.write_text(
-        "\n".join(["SOPInstanceUID,ICH", *(f"{s},{v}" for s, v in planted.slices.items())])
-    )
-    return SimpleNamespace(folder=tmp_path, store=store, labels=labels, slices=slices)
+    return make_toy(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def crossed_run(tmp_path_factory, make_toy) -> Path:
+    """Three folds of the planted problem, fitted once; to be read, not changed."""
+    from seqhead.crossval import cross_validate
+    from seqhead.options import parse_fit_options
+    from seqhead.sources import Sources
+    from seqhead.splitting import Splitting
+
+    toy = make_toy(tmp_path_factory.mktemp("crossed"))
+    report = cross_validate(
+        Sources(toy.store, toy.labels), parse_fit_options(hidden=4, epochs=2, device="cpu"),
+        splitting=Splitting(folds=3), out=toy.folder / "cv", project=toy.folder,
+    )  # fmt: skip
+    return report.run.path
+
+
+@pytest.fixture
+def crossed_copy(crossed_run, tmp_path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(crossed_run, tmp_path / "copied-cv"))

@@ -4,14 +4,23 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from seqhead.errors import FitError
-from seqhead.evaluate import evaluate_predictions
+from seqhead.evaluate import evaluate_predictions, evaluate_run
+from seqhead.evaluation_text import evaluation_text
+from seqhead.measures import WILSON
+from seqhead.metrics import METRICS
+from seqhead.operating_points import STANDARD_RULES, choose_threshold, parse_rule
+from seqhead.run import Run
 from seqhead.scores import scores_at
-from seqhead.text import evaluation_text
 
-KEYS = {
-    "n", "positives", "threshold", "threshold_chosen", "auc", "auc_ci", "accuracy",
+FIXED = {  # what scripts of users rely on
+    "n", "positives", "threshold", "auc", "auc_ci", "accuracy",
     "precision", "recall", "specificity", "f1", "average_precision", "log_loss",
 }  # fmt: skip
+KEYS = (
+    FIXED
+    | {"threshold_chosen", "patients", "positive_patients", "auc_ci_delong"}
+    | {*METRICS, *(f"{name}_ci" for name in METRICS), *(f"{name}_wilson" for name in WILSON)}
+)
 
 
 def predictions_of(seed=0, n=240, per_patient=2, slices=False):
@@ -48,7 +57,7 @@ def test_the_document_has_the_fixed_keys():
     assert {"schema_version", "level", "n", "labels", "macro", "micro", "rsna_loss",
             "baseline"} <= set(document)  # fmt: skip
     for metrics in document["labels"].values():
-        assert set(metrics) == KEYS
+        assert set(metrics) == KEYS | {"operating_points", "calibration"}
     assert set(document["baseline"]["labels"]["A"]) >= KEYS | {"auc_difference_ci"}
 
 
@@ -156,3 +165,61 @@ def test_slices_that_failed_change_no_label_of_a_series_and_the_baseline_is_that
 def test_series_cannot_be_judged_as_slices():
     with pytest.raises(FitError, match="--level slice"):
         evaluate_predictions(predictions_of(), ("A",), "slice")
+
+
+def test_every_rule_is_chosen_on_validation_and_counted_on_test():
+    table = predictions_of()
+    got = evaluate_predictions(table, ("A", "B", "C"), "series", rule=parse_rule("specificity=0.8"))
+    points = got.model["labels"]["A"]["operating_points"]
+    assert set(points) == {*STANDARD_RULES, "specificity=0.8"}
+    validation, test = (table[table["split"] == side] for side in ("validation", "test"))
+    for name, point in points.items():
+        cut = choose_threshold(
+            validation["y:A"].to_numpy(), validation["p:A"].to_numpy(), parse_rule(name)
+        )
+        assert point["threshold"] == pytest.approx(cut)
+        found = (test.loc[test["y:A"] == 1, "p:A"] >= cut).mean()
+        assert point["recall"] == pytest.approx(found)
+    assert got.model["labels"]["A"]["threshold"] == points["specificity=0.8"]["threshold"]
+    assert points["max-sensitivity"]["recall"] >= points["youden"]["recall"]
+
+
+def test_calibration_is_learnt_on_validation_alone():
+    table = predictions_of()
+    for name in "AB":  # far too sure
+        p = table[f"p:{name}"].clip(0.01, 0.99)
+        table[f"p:{name}"] = 1 / (1 + (1 / p - 1) ** 30)
+    before = evaluate_predictions(table, ("A", "B"), "series")
+    ours = before.model["labels"]["A"]["calibration"]
+    assert ours["temperature"]["log_loss"] < before.model["labels"]["A"]["log_loss"]
+    assert sum(row["n"] for row in ours["reliability"]) == before.model["labels"]["A"]["n"]
+    test = table["split"] == "test"
+    table.loc[test, "y:A"] = 1 - table.loc[test, "y:A"]
+    after = evaluate_predictions(table, ("A", "B"), "series")
+    assert (before.judged.calibrated["isotonic"] == after.judged.calibrated["isotonic"]).all()
+
+
+def test_fewer_than_ten_positives_are_warned_of():
+    table = predictions_of()
+    test = table.index[table["split"] == "test"]
+    table.loc[test, "y:A"] = 0.0
+    table.loc[test[:4], "y:A"] = 1.0
+    got = evaluate_predictions(table, ("A", "B", "C"), "series")
+    warning = "fewer than 10 positives: A (4)"
+    assert any(warning in text for text in got.document()["warnings"])
+    assert any(f"WARNING: {warning}" in line for line in evaluation_text(got, "r"))
+
+
+def test_details_show_operating_points_and_calibration():
+    got = evaluate_predictions(predictions_of(), ("A", "B", "C"), "series")
+    lines = evaluation_text(got, "r", details=True)
+    assert any(line.split()[:2] == ["A", "youden"] for line in lines)
+    assert any("ECE temperature" in line for line in lines)
+    assert not any("ECE temperature" in line for line in evaluation_text(got, "r"))
+
+
+def test_kinds_of_scans_are_judged_apart_and_printed(crossed_run):
+    got = evaluate_run(Run.open(crossed_run), "patient", by=["thickness", "tilt"])
+    assert [kind["kind"] for kind in got.document()["subgroups"]["thickness"]] == ["over 4 mm"]
+    lines = evaluation_text(got, "r")
+    assert any(line.split()[:4] == ["over", "4", "mm", "ICH"] for line in lines)

@@ -8,15 +8,19 @@ from seqhead.evaluate import evaluate_run
 from seqhead.fit import fit
 from seqhead.options import parse_fit_options
 from seqhead.sources import Sources, open_sources
+from seqhead.splitting import Splitting
 
 QUICK = {"hidden": 4, "epochs": 2, "device": "cpu"}
 
 
-def fit_in(toy, name="run", **options):
+def fit_in(toy, name="run", splitting=None, **options):
     quick = {"device": "cpu"} if options.get("head") == "svm" else QUICK
     options = {**quick, **options}
     sources = Sources(toy.store, toy.labels, slice_labels=options.pop("slice_labels", None))
-    return fit(sources, parse_fit_options(**options), out=toy.folder / name, project=toy.folder)
+    return fit(
+        sources, parse_fit_options(**options), splitting=splitting, out=toy.folder / name,
+        project=toy.folder,
+    )  # fmt: skip
 
 
 def test_patients_are_split_70_15_15_and_kept_together(toy, planted):
@@ -66,6 +70,35 @@ def test_test_features_and_labels_influence_nothing(toy, planted, make_store, he
     assert one.read_bytes() == other.read_bytes()
     assert first.run.config.thresholds == second.run.config.thresholds
     assert first.history.best_epoch == second.history.best_epoch
+
+
+@pytest.mark.parametrize("head", ["sequence", "svm"])
+@pytest.mark.parametrize("rule", ["youden", "max-sensitivity"])
+def test_noise_for_test_labels_changes_no_bit_of_the_model(toy, planted, write_csv, head, rule):
+    """The split is given: a stratified one is drawn by the labels of everybody."""
+    sides = ("train", "train", "train", "validation", "test", "test")
+    side = {p: sides[int(p) // 2 % 6] for p in planted.patients.values()}
+    file = write_csv(
+        "\n".join(["PatientID,split", *(f"{p},{s}" for p, s in side.items())]), "s.csv"
+    )
+    splitting = Splitting(file=file, operating_point=rule)
+    first = fit_in(toy, head=head, splitting=splitting)
+    rng = np.random.default_rng(0)
+    lines = []
+    for series, labels in planted.series.items():
+        patient = planted.patients[series]
+        ich, fracture = rng.integers(2, size=2) if side[patient] == "test" else labels
+        lines.append(f"{patient},{series},{ich},{fracture}")
+    toy.labels.write_text("\n".join(["PatientID,SeriesInstanceUID,ICH,Fracture", *lines]))
+    second = fit_in(toy, "second", head=head, splitting=splitting)
+    for path in first.run.path.iterdir():
+        if path.name not in ("log.txt", "metrics.json", "predictions.csv"):
+            assert path.read_bytes() == (second.run.path / path.name).read_bytes(), path.name
+    assert first.run.config.thresholds == second.run.config.thresholds
+    assert first.history.best_epoch == second.history.best_epoch
+    one, other = first.run.predictions, second.run.predictions
+    assert (one["y:ICH"] != other["y:ICH"]).any()
+    assert (one["p:ICH"] == other["p:ICH"]).all()
 
 
 def test_slice_labels_fit_slices(toy, planted):
@@ -220,8 +253,8 @@ def test_the_level_must_fit_the_labels(toy):
         fit_in(toy, level="slice")
     with pytest.raises(FitError, match="leave it out at --level slice"):
         fit_in(toy, level="slice", slice_labels=toy.slices, pool="max")
-    with pytest.raises(FitError, match="--level series"):
-        fit_in(toy, level="slice", slice_labels=toy.slices, head="svm")
+    with pytest.raises(FitError, match="--svm-input padded makes one row of a series"):
+        fit_in(toy, level="slice", slice_labels=toy.slices, head="svm", svm_input="padded")
 
 
 def test_several_feature_sets_must_be_named(toy, monkeypatch):

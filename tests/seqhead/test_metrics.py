@@ -7,7 +7,6 @@ from sklearn import metrics as sk
 from seqhead.labels.rsna import RSNA_LABELS
 from seqhead.metrics import (
     METRICS,
-    choose_threshold,
     label_metrics,
     macro_metrics,
     micro_metrics,
@@ -37,32 +36,29 @@ def test_metrics_equal_scikit_learn_or_are_none(scored, threshold):
     tn, fp, fn, tp = sk.confusion_matrix(truth, called, labels=[0, 1]).ravel()
     expected = {
         "auc": sk.roc_auc_score(truth, score) if 0 < truth.sum() < len(truth) else None,
-        "accuracy": (tp + tn) / len(truth),
-        "precision": tp / (tp + fp) if tp + fp else None,
-        "recall": tp / (tp + fn) if tp + fn else None,
-        "specificity": tn / (tn + fp) if tn + fp else None,
-        "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
+        "accuracy": sk.accuracy_score(truth, called),
+        "precision": sk.precision_score(truth, called) if tp + fp else None,
+        "recall": sk.recall_score(truth, called) if tp + fn else None,
+        "specificity": sk.recall_score(1 - truth, 1 - called) if tn + fp else None,
+        "f1": sk.f1_score(truth, called) if tp + fp + fn else None,
         "average_precision": sk.average_precision_score(truth, score) if truth.any() else None,
         "log_loss": sk.log_loss(truth, score, labels=[0, 1]),
+        "npv": sk.precision_score(1 - truth, 1 - called) if tn + fn else None,
+        "balanced_accuracy": (
+            sk.balanced_accuracy_score(truth, called) if 0 < truth.sum() < len(truth) else None
+        ),
+        "brier": sk.brier_score_loss(truth, score, labels=[0, 1]),
     }
+    assert set(expected) == set(METRICS)
     for name, value in expected.items():
         assert got[name] == (None if value is None else pytest.approx(value)), name
 
 
-@given(SCORED)
-def test_no_cut_has_a_larger_youden_index(scored):
-    y, p = arrays(scored)
-    cut = choose_threshold(y, p)
-    known = ~np.isnan(y)
-    y, p = y[known], p[known]
-    if len(np.unique(y)) < 2:
-        assert cut == 0.5
-        return
-
-    def youden(t):
-        return (p[y == 1] >= t).mean() + (p[y == 0] < t).mean()
-
-    assert youden(cut) == pytest.approx(max(youden(t) for t in np.linspace(0, 1, 101)))
+def test_every_row_may_have_a_threshold_of_its_own():
+    y, p = np.array([1.0, 0.0, 1.0, np.nan]), np.array([0.4, 0.4, 0.8, 0.9])
+    got = label_metrics(y, p, np.array([0.3, 0.5, 0.9, 0.1]))
+    assert (got["recall"], got["specificity"], got["n"]) == (0.5, 1.0, 3)
+    assert got["threshold"] == pytest.approx(0.45)
 
 
 def test_macro_says_how_many_labels_it_covers():

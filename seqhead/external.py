@@ -1,0 +1,281 @@
+"""A run on another data set: its model, its thresholds, its baseline, other patients."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from seqhead.baselines import PositionBaseline, series_features, slice_features
+from seqhead.cohort import Cohort, Level
+from seqhead.digests import series_digests
+from seqhead.errors import FitError, LabelError, LeakError
+from seqhead.evaluation import Evaluation, evaluate_judged
+from seqhead.judged import averaged, decide
+from seqhead.operating_points import parse_rule
+from seqhead.predict import check_fingerprint, member_scores
+from seqhead.run import Run
+from seqhead.scores import Scores, scores_at
+from seqhead.sources import Sources, open_sources
+from seqhead.subgroups import judge_subgroups, kinds_of_series, owners_of
+from seqhead.words import plural
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """What another data set is, for a run.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Its series, with the labels named as the run's.
+    names : tuple of str
+        Labels of the run that it has, K.
+    columns : list of int
+        Their places among the run's labels.
+    """
+
+    cohort: Cohort
+    names: tuple[str, ...]
+    columns: list[int]
+
+
+def evaluate_external(
+    run: Run,
+    sources: Sources,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    level: Level | None = None,
+    features: str | None = None,
+    allow_numerics: bool = False,
+    operating_point: str | None = None,
+    by: Sequence[str] = (),
+    device: str = "auto",
+    seed: int = 0,
+) -> tuple[Evaluation, External]:
+    """Score a run on the scans of another store.
+
+    Nothing is learnt from them: thresholds and calibration are those that the run's own validation
+    patients chose, the baseline is the one that was fitted with the run. A cross-validation says
+    the mean of its models.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    sources : Sources
+        The other store and its labels.
+    renamed : mapping of str to str or None
+        Label of the run -> label of the other file; None: labels of the same name.
+    level : str or None
+        What is counted; None: that of the run, or series where only series are labelled.
+    features : str or None
+        Name of the feature set in the other store; None: the name of the fit.
+    allow_numerics : bool
+        Accept another precision or storage type.
+    operating_point : str or None
+        Another rule than the run's for the thresholds.
+    by : sequence of str
+        Subgroups to judge apart.
+    device : str
+        Where to compute.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    evaluation : Evaluation
+        The figures.
+    external : External
+        What they are of.
+
+    Raises
+    ------
+    FeaturesError
+        The features were made by another recipe.
+    LabelError
+        The label files have no label in common, or `renamed` names one that is not there.
+    LeakError
+        The run learnt from some of these scans.
+    FitError
+        The run, or the labels, are coarser than the level; or the run reads two feature sets.
+    StoreError
+        The store is incomplete or damaged.
+    """
+    if run.config.second_features is not None:
+        raise FitError(
+            f"{run.path.name} reads two feature sets, and another store is judged on one. "
+            "`seqhead predict` gives its probabilities there"
+        )
+    opened = open_sources(sources, features or run.config.features.name)
+    crossed = check_fingerprint(run.config.features, opened.features, allow_numerics=allow_numerics)
+    file_level = opened.labels.level if opened.slice_labels is None else "slice"
+    level = level or ("slice" if run.config.level == file_level == "slice" else "series")
+    of_slices = level == "slice"
+    cohort = opened.cohort("slice" if of_slices else "series")
+    external = _renamed(run, cohort, renamed)
+    overlap = _refuse_training_scans(run, external.cohort)
+    rule = parse_rule(operating_point or run.config.operating_point)
+    parts = []
+    for member, scored in zip(
+        run.members, member_scores(run, external.cohort.X, device), strict=True
+    ):
+        stop = member.predictions[member.predictions["split"] == "validation"]
+        its_series = member.series if run.config.level == "slice" and not of_slices else None
+        validation = scores_at(stop, external.names, level, its_series)
+        tested = _scores(member, external, scored[:, external.columns], level)
+        parts.append(decide(validation, tested, rule))
+    judged = averaged(parts)
+    found = evaluate_judged(judged, level, "external", len(external.cohort.X), seed=seed)
+    kinds = {
+        name: judge_subgroups(
+            judged, kinds_of_series(external.cohort.series, name), _owners(external, level),
+            seed=seed,
+        )
+        for name in by
+    }  # fmt: skip
+    notes = (*crossed, *opened.labels.notes, *external.cohort.notes, *overlap)
+    return replace(found, subgroups=kinds, notes=notes), external
+
+
+def parse_renamed(text: str) -> dict[str, str]:
+    """Read ``--map``: ``any=ICH,epidural=EDH``.
+
+    Parameters
+    ----------
+    text : str
+        Pairs of a label of the run and a label of the other file.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    LabelError
+        A pair is not one, or a label stands there twice.
+    """
+    renamed: dict[str, str] = {}
+    for pair in text.split(","):
+        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        if not (ours and equals and theirs):
+            raise LabelError(
+                f"--map: {pair.strip()!r} is not RUN_LABEL=OTHER_LABEL, for example any=ICH"
+            )
+        if ours in renamed:
+            raise LabelError(f"--map names {ours!r} twice")
+        renamed[ours] = theirs
+    return renamed
+
+
+def _renamed(run: Run, cohort: Cohort, renamed: Mapping[str, str] | None) -> External:
+    """The cohort with the run's labels, in the run's order."""
+    of_run = run.config.labels
+    if renamed is None:
+        renamed = {name: name for name in of_run if name in cohort.names}
+    for where, said, known in (
+        ("the run", [*renamed], of_run),
+        ("the labels", [*renamed.values()], cohort.names),
+    ):
+        unknown = [name for name in said if name not in known]
+        if unknown:
+            raise LabelError(
+                f"--map: {where} has no label {unknown[0]!r}; it has {', '.join(known)}"
+            )
+    if not renamed:
+        raise LabelError(
+            f"the run predicts {', '.join(of_run)}, the labels are {', '.join(cohort.names)}: none "
+            "in common. --map RUN_LABEL=OTHER_LABEL,... says which is which"
+        )
+    names = tuple(name for name in of_run if name in renamed)
+    theirs = [cohort.names.index(renamed[name]) for name in names]
+    y = (
+        cohort.y[:, theirs]
+        if isinstance(cohort.y, np.ndarray)
+        else [rows[:, theirs] for rows in cohort.y]
+    )
+    chosen = replace(cohort, names=names, y=y, series_y=cohort.series_y[:, theirs])
+    return External(chosen, names, [of_run.index(name) for name in names])
+
+
+def _refuse_training_scans(run: Run, cohort: Cohort) -> list[str]:
+    """Scans that a model of the run learnt from, or stopped on, are no test of it."""
+    learnt = run.folds[run.folds["split"] != "test"]
+    series = cohort.series
+    same = pd.Series(series.index.isin(learnt["series"]), index=series.index)
+    same |= series["study"].isin(learnt["study"])
+    if "features_digest" in learnt:
+        same |= pd.Series(series_digests(cohort.X), index=series.index).isin(
+            learnt["features_digest"]
+        )
+    if same.any():
+        first = series.index[same][0]
+        name = series.loc[first, "user_series"] or first
+        raise LeakError(
+            f"{int(same.sum())} of {len(series)} series of this store were learnt from, or "
+            f"stopped on, by the run, for example {name}: this is no external test. `seqhead "
+            "evaluate` without --store judges the run's own test patients"
+        )
+    shared = series["patient"].isin(learnt["patient"])
+    if not shared.any():
+        return []
+    return [
+        f"{plural(int(series['patient'][shared].nunique()), 'patient')} of this store "
+        "have a PatientID that a training patient has too, but no study in common. If they are "
+        "the same people, this is no external test"
+    ]
+
+
+def _scores(member: Run, external: External, scored: np.ndarray, level: str) -> Scores:
+    """What one model, and its baseline, say of the other data set."""
+    cohort, names = external.cohort, external.names
+    baselines = {kind: _of_labels(one, external) for kind, one in member.baselines.items()}
+    of_slices = member.config.level == "slice"
+    owner = cohort.owner if of_slices else np.arange(len(cohort.X))
+    table = pd.DataFrame(
+        {"series": cohort.series.index.to_numpy()[owner], "group": cohort.groups[owner]}
+    )
+    ids: list[pd.DataFrame] = [table]
+    if of_slices:
+        known = cohort.flat_y if cohort.level == "slice" else np.full_like(scored, np.nan)
+        baseline = baselines["slice"].predict_proba(slice_features(cohort.slices, cohort.series))
+        ids.append(pd.DataFrame({"slice": cohort.slices["slice"].to_numpy()}))
+    else:
+        known = cohort.series_y
+        baseline = baselines["series"].predict_proba(series_features(cohort.series))
+    predictions = pd.concat([*ids, _named(names, y=known, p=scored, baseline=baseline)], axis=1)
+    of_series = None
+    if of_slices and level != "slice":
+        by_length = baselines["series"].predict_proba(series_features(cohort.series))
+        values = _named(names, y=cohort.series_y, baseline=by_length)
+        of_series = values.assign(series=cohort.series.index.to_numpy())
+    return scores_at(predictions, names, level, of_series)
+
+
+def _of_labels(baseline: PositionBaseline, external: External) -> PositionBaseline:
+    """The part of a baseline that speaks of some labels."""
+    columns = external.columns
+    return replace(
+        baseline, labels=external.names, coef=baseline.coef[columns],
+        intercept=baseline.intercept[columns],
+    )  # fmt: skip
+
+
+def _named(names: tuple[str, ...], **values: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            f"{kind}:{name}": np.asarray(array[:, k], dtype=np.float64)
+            for kind, array in values.items()
+            for k, name in enumerate(names)
+        }
+    )
+
+
+def _owners(external: External, level: str) -> pd.DataFrame:
+    cohort = external.cohort
+    series = cohort.series.index.to_numpy()
+    if level == "slice":
+        return owners_of(cohort.slices["slice"].to_numpy(), series[cohort.owner])
+    return owners_of(series if level == "series" else cohort.groups, series)
