@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from featurecache.backbones import registering_modules
 from featurecache.identifiers import Identifiers
 from featurecache.open_storage import open_storage
 from featurecache.options import FeatureOptions, RunOptions, Shard
 from featurecache.pool import default_workers
+from featurecache.registry import registering_modules
 from featurecache.storage import Storage
 
 

@@ -67,11 +67,10 @@ def run_on(
                 progress(n_slices)
 
     documents = [job.document() for job in jobs]
-    children = [
-        _Child(job.run.device, document, lock, tell)
-        for job, document in zip(jobs, documents, strict=True)
-    ]
+    children: list[_Child] = []
     try:
+        for job, document in zip(jobs, documents, strict=True):
+            children.append(_Child(job.run.device, document, lock, tell))
         for child in children:
             child.thread.join()
     except BaseException:

@@ -380,3 +380,43 @@ def test_doctor_prints_a_document() -> None:
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["schema_version"] == 1
     assert "devices" in run("doctor").stdout
+
+
+def test_several_backbones_in_one_run(initialised: Path) -> None:
+    several = [*EXTRACT, "--backbone", "squeezenet1_1,squeezenet1_0", "--name", "one,two"]
+
+    result = run(*several, "--json")
+
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert [one["name"] for one in document["features"]] == ["one", "two"]
+    assert document["slices_this_run"] == document["slices"]
+    assert set(json.loads(run("info", "--json").stdout)["features"]) == {"one", "two"}
+    assert run(*several, "--weights", "random:0,random:0,random:0").exit_code == 2
+
+
+def test_a_dry_run_writes_nothing(project: Path, phantom: Path) -> None:
+    document = json.loads(run(*EXTRACT, phantom, "--dry-run", "--json").stdout)
+    text = run(*EXTRACT, phantom, "--dry-run")
+
+    assert list(project.iterdir()) == []
+    assert document["schema_version"] == 1
+    assert document["series_new"] == 3
+    assert document["slices_to_do"] == document["slices_new"] > 0
+    assert text.exit_code == 0
+    assert "nothing was written" in text.stdout
+    assert run(*EXTRACT, "--dry-run").exit_code == 2, "there is no index, and nothing to scan"
+
+
+def test_shards_of_a_command(initialised: Path) -> None:
+    first = run(*EXTRACT, "--unit-slices", "16", "--shard", "1/2")
+    second = run(*EXTRACT, "--unit-slices", "16", "--shard", "2/2", "--json")
+
+    assert (first.exit_code, second.exit_code) == (0, 0), first.stderr + second.stderr
+    assert "shard      1/2:" in first.stdout
+    assert "are left" in first.stdout
+    assert json.loads(second.stdout)["shard"]["of"] == 2
+    assert json.loads(run("info", "--json").stdout)["features"]["squeezenet1_1"]["complete"]
+    wrong = run(*EXTRACT, "--shard", "3/2")
+    assert wrong.exit_code == 2
+    assert "I from 1 to N" in wrong.stderr

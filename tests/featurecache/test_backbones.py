@@ -8,7 +8,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from featurecache import backbones
+from featurecache import registry
 from featurecache.backbones import check_backbone, load_backbone, register_backbone
 from featurecache.errors import MissingResourceError, UsageError
 
@@ -261,6 +261,6 @@ def test_an_installed_package_can_bring_backbones(tiny, monkeypatch):
         load = lambda: register_backbone("theirs", tiny.tiny)  # noqa: E731
         return [SimpleNamespace(load=load)] if name == "theirs" else []
 
-    monkeypatch.setattr(backbones, "entry_points", plugins)
+    monkeypatch.setattr(registry, "entry_points", plugins)
     check_backbone("theirs")
     assert load_backbone("theirs", "random:0", size=32).dim == 8
