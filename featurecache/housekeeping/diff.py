@@ -197,18 +197,20 @@ def _values(
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Numeric difference over the rows that both have; a series of each in memory at a time."""
-    pieces = []
-    groups = common.groupby(["series_a", "series_b"], sort=False)
-    for done, ((first, second), rows) in enumerate(groups, 1):
-        x = a[str(first)][rows["row_a"].to_numpy()]
-        y = b[str(second)][rows["row_b"].to_numpy()]
-        pieces.append(_differences(x, y).set_index(rows.index))
+    found = {name: np.zeros(len(common)) for name in ("identical", "max_abs", "relative", "cosine")}
+    groups = common.groupby(["series_a", "series_b"], sort=False).indices
+    row_a, row_b = common["row_a"].to_numpy(), common["row_b"].to_numpy()
+    series_a, series_b = common["series_a"].tolist(), common["series_b"].tolist()
+    for done, places in enumerate(map(np.asarray, groups.values()), 1):
+        x, y = a[series_a[places[0]]], b[series_b[places[0]]]
+        for name, values in _differences(x[row_a[places]], y[row_b[places]]).items():
+            found[name][places] = values
         if progress is not None:
             progress(done, len(groups))
-    return _summary(common.join(pd.concat(pieces)))
+    return _summary(common.assign(**found))
 
 
-def _differences(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+def _differences(x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """Of each row: largest absolute difference, relative error, cosine; NaN where not defined."""
     identical = (x == y).all(axis=1)
     x, y = x.astype(np.float64), y.astype(np.float64)
@@ -217,14 +219,12 @@ def _differences(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
         relative = np.linalg.norm(x - y, axis=1) / norm_x
         cosine = (x * y).sum(axis=1) / (norm_x * norm_y)
     relative[norm_x == 0] = np.nan
-    return pd.DataFrame(
-        {
-            "identical": identical,
-            "max_abs": np.abs(x - y).max(axis=1, initial=0.0),
-            "relative": relative,
-            "cosine": np.clip(cosine, -1.0, 1.0),
-        }
-    )
+    return {
+        "identical": identical,
+        "max_abs": np.abs(x - y).max(axis=1, initial=0.0),
+        "relative": relative,
+        "cosine": np.clip(cosine, -1.0, 1.0),
+    }
 
 
 def _summary(rows: pd.DataFrame) -> dict[str, Any]:
