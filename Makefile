@@ -11,10 +11,10 @@ TEST_WORKERS ?= 2
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check bench docs clean
+.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-scan bench-extract bench-store docs clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: $(READY)  ## install everything into .venv/ (about 5 GB with CUDA's libraries)
 
@@ -35,13 +35,28 @@ test: setup  ## the normal test suite: no network, no GPU
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
+test-s3: setup  ## stores in a bucket, against an imitation of S3 on this machine
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) -m s3
+
+test-ray: setup  ## the Ray engine, on clusters simulated on this machine
+	$(BIN)/python -m pytest -q -m ray
+
 check: setup  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## ratios measured side by side on this machine
+bench: setup  ## every benchmark; make bench-NAME ARGS='--help' for one
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-scan: setup  ## files per second beside a loop with pydicom
+	$(BIN)/python benchmarks/bench_scan.py $(ARGS)
+
+bench-extract: setup  ## slices per second beside the bare network and plain scripts, 4 networks
+	$(BIN)/python benchmarks/bench_extract.py $(ARGS)
+
+bench-store: setup  ## seconds to write and read 739,714 rows beside a memory map and others
+	$(BIN)/python benchmarks/bench_store.py $(ARGS)
 
 docs: setup  ## HTML documentation in docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

@@ -1,4 +1,4 @@
-"""The options of `featurecache extract`: one for each field of `ExtractOptions`."""
+"""The options of `featurecache extract`: the fields of `FeatureOptions` and `RunOptions`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,17 +11,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NETWORK = (
     click.option(
+        "--system",
+        help="Instead of --backbone: the features and the series of a published system; "
+        "`seqhead systems` lists them.",
+    ),
+    click.option(
         "--backbone",
-        required=True,
-        help="A torchvision classifier (vgg16, resnet50, squeezenet1_1, ...) or timm:NAME.",
+        help="A torchvision classifier (vgg16, resnet50, squeezenet1_1, ...), timm:NAME or a "
+        "registered name. Several, separated by commas, share the decoding.",
     ),
     click.option(
         "--weights",
         default="imagenet",
         show_default=True,
-        help="imagenet, imagenet:NAME, random:SEED, or a .safetensors or .pth file.",
+        help="imagenet, imagenet:NAME, random:SEED, or a .safetensors or .pth file; one for all "
+        "backbones, or one for each.",
     ),
-    click.option("--name", show_default="the backbone", help="Name of the feature set."),
+    click.option(
+        "--name",
+        show_default="the backbone",
+        help="Name of the feature set; one for each backbone.",
+    ),
     click.option("--layer", show_default="the last before the classifier", help="Layer to take."),
     click.option(
         "--pool",
@@ -78,6 +88,24 @@ _ZOOM = (
     ),
 )
 
+_VIEWS = (
+    click.option(
+        "--views",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Also so many augmented views of every series (rotated, mirrored or shifted), as "
+        "feature sets NAME.view1, NAME.view2, ...",
+    ),
+    click.option(
+        "--view-seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of the views.",
+    ),
+)
+
 _NUMBERS = (
     click.option(
         "--precision",
@@ -104,12 +132,16 @@ _NUMBERS = (
 
 _MACHINE = (
     click.option(
-        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda (every GPU), cuda:N or mps; several, separated by commas, get a "
+        "process each.",
     ),
     click.option(
         "--batch-size",
         type=click.IntRange(min=1),
-        show_default="16 on CPU, 128 on a GPU",
+        show_default="16 on CPU; on CUDA what is fastest within memory",
         help="Slices per batch.",
     ),
     click.option(
@@ -117,7 +149,8 @@ _MACHINE = (
         type=click.Choice(["auto", "on", "off"]),
         default="auto",
         show_default=True,
-        help="Compile the network (needs a C++ compiler); auto does for many slices.",
+        help="Compile the network (needs a C++ compiler); auto tries it from 2,000 slices on, "
+        "and keeps it where it saves time.",
     ),
 )
 
@@ -127,6 +160,35 @@ _WORK = (
         type=click.IntRange(min=1),
         show_default="1,024, fewer for small archives",
         help="Slices per unit of work, rounded up to a multiple of the batch.",
+    ),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Compute only this share of the units, I from 1 to N; shards run side by side.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who computes: this machine, or a Ray cluster (ray extra).",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        show_default="a cluster of this machine alone, for this run",
+        help="Of a private cluster: HOST:PORT, or auto on one of its machines.",
+    ),
+    click.option(
+        "--ray-actors",
+        type=click.IntRange(min=1),
+        show_default="one for each GPU, or for each machine",
+        help="Processes of the cluster that compute.",
+    ),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Write nothing; say what there is to do, and how long it would take.",
     ),
     click.option("--plan-only", is_flag=True, help="Make the plan of the work and stop."),
     click.option(
@@ -138,10 +200,20 @@ _WORK = (
         is_flag=True,
         help="Take series that left the index for lost, instead of waiting for them.",
     ),
+    click.option(
+        "--durable",
+        is_flag=True,
+        help="Count a unit as written only when the disk has it: slower, survives a power cut.",
+    ),
 )
 
 _SCAN = (
-    click.option("--assume-hu", is_flag=True, help="Take values without a rescale as HU already."),
+    click.option(
+        "--assume-hu",
+        is_flag=True,
+        help="Take values as HU already: without a rescale, or in NIfTI files that do not look "
+        "like HU.",
+    ),
     click.option(
         "--min-slices",
         type=click.IntRange(min=1),
@@ -153,8 +225,8 @@ _SCAN = (
 
 
 def extract_options(function: F) -> F:
-    """Add the options that become `featurecache.extract.ExtractOptions`, but `--workers`."""
-    return _apply(function, _NETWORK + _IMAGE + _ZOOM + _NUMBERS + _MACHINE + _WORK)
+    """Add the options that become feature sets and `RunOptions`, but `--workers`."""
+    return _apply(function, _NETWORK + _IMAGE + _ZOOM + _VIEWS + _NUMBERS + _MACHINE + _WORK)
 
 
 def image_options(function: F) -> F:

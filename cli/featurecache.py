@@ -9,11 +9,13 @@ from cli.common import CONTEXT_SETTINGS, CommandGroup, echo, echo_json, progress
 from cli.extract_options import extract_options, scan_options
 from cli.options import (
     LABELS_FORMATS,
+    StoreType,
     index_option,
     init_select_option,
     json_option,
     keep_ids_option,
     key_option,
+    nifti_ids_option,
     project_default,
     select_option,
     source_argument,
@@ -22,6 +24,7 @@ from cli.options import (
     workers_option,
 )
 from cli.show import show
+from featurecache.location import Location
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -68,7 +71,17 @@ def main() -> None:
 )
 @click.option("--labels-format", type=click.Choice(LABELS_FORMATS), help="How they are written.")
 @click.option("--slice-labels", type=click.Path(path_type=Path), help="CSV of labels per slice.")
-@click.option("--store", type=click.Path(path_type=Path), help="Where the features will be.")
+@click.option(
+    "--nifti-ids",
+    type=click.Path(path_type=Path),
+    help="CSV that says whose scan each NIfTI file is (path, PatientID, ...).",
+)
+@click.option(
+    "--store",
+    type=StoreType(),
+    metavar="PATH",
+    help="Where the features will be: a folder, or s3://BUCKET/PREFIX.",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="Key of the ids in the store.")
 @click.option(
     "--keep-ids",
@@ -101,6 +114,7 @@ def init(source: Path, force: bool, **options: Any) -> None:
     help="Say what became of one file or series folder, and why. Reads the index only.",
 )
 @scan_options
+@nifti_ids_option
 @select_option
 @workers_option
 @json_option
@@ -124,7 +138,7 @@ def scan(
 
     index_path, selection = tasks.index_path(index, None), tasks.selection(select)
     if explain is not None:
-        echo(tasks.explain(index_path, explain, selection))
+        echo(tasks.explain(index_path, explain, selection, as_json))
         return
     account = tasks.scan(source, index_path, **options)
     account.check()
@@ -135,7 +149,8 @@ def scan(
 @main.command(
     resumable=True,
     example="featurecache extract --backbone vgg16\n"
-    "featurecache extract /data/ct --backbone timm:xception --windows brain,subdural,bone",
+    "featurecache extract /data/ct --backbone timm:xception --windows brain,subdural,bone\n"
+    "featurecache extract --system drct2",
 )
 @source_argument
 @extract_options
@@ -144,6 +159,7 @@ def scan(
 @keep_ids_option
 @key_option
 @scan_options
+@nifti_ids_option
 @select_option
 @workers_option
 @json_option
@@ -151,14 +167,16 @@ def scan(
 def extract(
     context: click.Context,
     source: Path | None,
-    store: Path,
+    store: Location,
     index: Path | None,
     key: Path | None,
     keep_ids: bool,
     assume_hu: bool,
     min_slices: int,
+    nifti_ids: Path | None,
     select: tuple[str, ...],
     as_json: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Run a frozen CNN over every slice and store the features.
@@ -169,15 +187,21 @@ def extract(
     are listed.
     """
     from cli import tasks
+    from cli.requested import requested
 
-    selection = tasks.selection(select)
-    tasks.preflight(store, options)
-    index_path = tasks.index_path(index, store)
-    tasks.scan(
-        source, index_path, assume_hu=assume_hu, min_slices=min_slices, workers=options["workers"]
-    )
-    ids = tasks.identifiers(key, store, keep_ids)
-    report = tasks.extract(index_path, store, ids, options, selection)
+    what = (
+        source, tasks.index_path(index, store), store,
+        lambda: tasks.identifiers(key, store, keep_ids, create=not dry_run),
+        requested(context, options, select),
+    )  # fmt: skip
+    scanning: dict[str, Any] = {
+        "assume_hu": assume_hu, "min_slices": min_slices, "nifti_ids": nifti_ids
+    }  # fmt: skip
+    if dry_run:
+        estimate = tasks.dry_run(*what, **scanning)
+        echo_json(estimate.document()) if as_json else echo(estimate.text())
+        return
+    report = tasks.extract(*what, **scanning)
     if as_json:
         echo_json(report.document())
     else:
@@ -193,12 +217,17 @@ def extract(
 @index_option
 @key_option
 @json_option
-def info(store: Path, series: bool, index: Path | None, key: Path | None, as_json: bool) -> None:
-    """Describe a store: its feature sets, recipes, what is missing or failed."""
+def info(
+    store: Location, series: bool, index: Path | None, key: Path | None, as_json: bool
+) -> None:
+    """Describe a store: its feature sets, recipes, what is missing or failed.
+
+    With --series also what the index has, which `show` takes; that needs a scan, and no store yet.
+    """
     from cli import tasks
     from cli.text import info_text
 
-    document = tasks.describe(store)
+    document = tasks.describe(store, needed=not series)
     if series:
         document["series_list"] = tasks.series_list(store, tasks.index_path(index, store), key)
     if as_json:

@@ -12,6 +12,7 @@ import click
 
 from cli.common import echo_note
 from featurecache.errors import FeatureCacheError, UsageError
+from featurecache.location import Location
 from featurecache.project import load_project, remember_run
 from featurecache.store import FeatureStore
 from seqhead.run import Run
@@ -24,7 +25,7 @@ _FILES = ("labels", "labels_format", "slice_labels", "key")
 
 
 def sources(
-    store: Path,
+    store: Location,
     labels: Path | None,
     labels_format: str,
     slice_labels: Path | None,
@@ -34,7 +35,7 @@ def sources(
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         The store.
     labels, slice_labels : Path or None
         Label files; slice labels alone are the labels.
@@ -167,12 +168,12 @@ def remember(run: Path) -> None:
         )
 
 
-def open_store(path: Path, run: Run) -> FeatureStore:
+def open_store(path: Location, run: Run) -> FeatureStore:
     """Open the store to predict; a folder of scans is answered with what to do first.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         What stands for STORE.
     run : Run
         The fitted run.
@@ -188,7 +189,7 @@ def open_store(path: Path, run: Run) -> FeatureStore:
     StoreError
         It is a damaged store, or not there.
     """
-    if path.is_dir() and not (path / "zarr.json").exists():
+    if isinstance(path, Path) and path.is_dir() and not (path / "zarr.json").exists():
         fitted = run.config.features
         raise UsageError(
             f"{path} is a folder, but not a feature store; extract first: `featurecache extract "

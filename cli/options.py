@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
+
+from featurecache.location import Location, parse_location
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,6 +24,7 @@ ENVIRONMENT = {
     "labels": "FEATURECACHE_LABELS",
     "labels_format": "FEATURECACHE_LABELS_FORMAT",
     "slice_labels": "FEATURECACHE_SLICE_LABELS",
+    "nifti_ids": "FEATURECACHE_NIFTI_IDS",
     "select": "FEATURECACHE_SELECT",
 }
 
@@ -31,6 +35,7 @@ _DEFAULT_TEXT = {
     "key": "featurecache.toml, else featurecache.key beside it or the store",
     "keep_ids": "featurecache.toml, else hashed",
     "labels_format": "featurecache.toml, else table",
+    "nifti_ids": "featurecache.toml, else from the paths",
     "select": "featurecache.toml, else all",
 }
 
@@ -64,6 +69,24 @@ def _path(exists: bool = False) -> click.Path:
     return click.Path(exists=exists, path_type=Path)
 
 
+class StoreType(click.ParamType):
+    """Where a store lies: a folder (Path) or ``s3://BUCKET/PREFIX`` (str)."""
+
+    name = "store"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Location:
+        """Tell a URL from a path."""
+        return parse_location(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete folders."""
+        return [CompletionItem(incomplete, type="dir")]
+
+
 def _shared(field: str) -> dict[str, Any]:
     return {
         "envvar": ENVIRONMENT[field],
@@ -78,7 +101,7 @@ def _argument(field: str) -> dict[str, Any]:
         "envvar": ENVIRONMENT[field],
         "default": project_default(field),
         "required": False,
-        "type": _path(),
+        "type": StoreType() if field == "store" else _path(),
     }
 
 
@@ -88,14 +111,18 @@ def source_argument(function: F) -> F:
 
 
 def store_argument(function: F) -> F:
-    """Add the argument STORE, the feature store (Path)."""
+    """Add the argument STORE, the feature store (Path, or str where it is a URL)."""
     return click.argument("store", **_argument("store"))(function)
 
 
 def store_option(function: F) -> F:
-    """Add ``--store``, the feature store (Path)."""
+    """Add ``--store``, the feature store (Path, or str where it is a URL)."""
     return click.option(
-        "--store", type=_path(), help="Where the features are.", **_shared("store")
+        "--store",
+        type=StoreType(),
+        metavar="PATH",
+        help="Where the features are: a folder, or s3://BUCKET/PREFIX.",
+        **_shared("store"),
     )(function)
 
 
@@ -128,6 +155,16 @@ def keep_ids_option(function: F) -> F:
     )(function)
 
 
+def nifti_ids_option(function: F) -> F:
+    """Add ``--nifti-ids``, the table of identifiers of NIfTI files (Path or None)."""
+    return click.option(
+        "--nifti-ids",
+        type=_path(),
+        help="CSV that says whose scan each NIfTI file is (path, PatientID, ...).",
+        **_shared("nifti_ids"),
+    )(function)
+
+
 def labels_options(function: F) -> F:
     """Add ``--labels``, ``--labels-format`` and ``--slice-labels`` (Path or None, str, Path)."""
     for decorate in (
@@ -153,7 +190,10 @@ class RuleType(click.ParamType):
     """A rule of `featurecache.select`; several in an environment variable are parted by ``;``."""
 
     name = "rule"
-    envvar_list_splitter = ";"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Split at ``;``; what is empty, as after the last one, is no rule."""
+        return [rule for rule in rv.split(";") if rule.strip()]
 
 
 _SELECT: dict[str, Any] = {"multiple": True, "metavar": "RULE", "type": RuleType()}

@@ -10,6 +10,8 @@ from cli.compare import compare
 from cli.evaluate import evaluate
 from cli.options import json_option, key_option, labels_options, store_argument
 from cli.split_options import split_options
+from cli.systems import describe, system_options, systems
+from featurecache.location import Location
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -56,7 +58,7 @@ def main() -> None:
 @key_option
 @click.option("--features", help="Which feature set of the store.")
 @json_option
-def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> None:
+def labels(store: Location, features: str | None, as_json: bool, **files: Any) -> None:
     """Count the labels of the patients, series and slices in a store.
 
     Labels that match nothing in the store, and series without labels, are counted and listed.
@@ -75,13 +77,14 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 
 @main.command(
     example="seqhead fit --rnn gru\nseqhead fit --rnn lstm --bidirectional --pool attention\n"
-    "seqhead fit --head svm --svm-input padded\nseqhead fit --folds 10\n"
+    "seqhead fit --head svm --svm-input padded\nseqhead fit --system sdlm\nseqhead fit --folds 10\n"
     "seqhead fit --features resnet50 --split runs/vgg16-gru-10-fold-1/folds.csv"
 )
 @store_argument
 @labels_options
 @key_option
 @_features_option
+@system_options
 @split_options
 @click.option(
     "--level",
@@ -94,14 +97,15 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
     type=click.Choice(["sequence", "svm"]),
     default="sequence",
     show_default=True,
-    help="A network over the slices, or a linear SVM on the whole series.",
+    help="A network over the slices, or a linear SVM on series (at level slice, on slices).",
 )
 @click.option(
     "--rnn",
-    type=click.Choice(["gru", "lstm", "none"]),
+    type=click.Choice(["gru", "lstm", "tcn", "transformer", "none"]),
     default="gru",
     show_default=True,
-    help="Recurrent layer over the slices.",
+    help="What looks across slices: a recurrent layer, dilated convolutions (tcn) or "
+    "self-attention.",
 )
 @click.option("--bidirectional", is_flag=True, help="Read the slices in both directions.")
 @click.option(
@@ -112,11 +116,11 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
     help="State size of each direction.",
 )
 @click.option(
-    "--layers", type=click.IntRange(1), default=1, show_default=True, help="Recurrent layers."
+    "--layers", type=click.IntRange(1), default=1, show_default=True, help="Layers of it."
 )
 @click.option(
     "--pool",
-    type=click.Choice(["last", "mean", "max", "attention"]),
+    type=click.Choice(["last", "mean", "max", "attention", "gated-attention"]),
     show_default="max",
     help="Over the slices of a series (not over the image: that is `extract --pool`).",
 )
@@ -129,10 +133,10 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 )
 @click.option(
     "--loss",
-    type=click.Choice(["bce", "mse"]),
+    type=click.Choice(["bce", "mse", "focal"]),
     default="bce",
     show_default=True,
-    help="Cross entropy, or squared difference of the probabilities.",
+    help="Cross entropy, squared difference of the probabilities, or focal loss.",
 )
 @click.option(
     "--epochs",
@@ -181,12 +185,18 @@ def labels(store: Path, features: str | None, as_json: bool, **files: Any) -> No
 @_device_option
 @json_option
 @click.pass_context
-def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **given: Any) -> None:
+def fit(
+    context: click.Context, store: Location, out: Path | None, as_json: bool, **given: Any
+) -> None:
     """Fit a head on 70 % of the patients, stop on 15 %, keep 15 % for `seqhead evaluate`.
 
     Patients, never series, are split, with all labels balanced. The run folder holds the model,
     the split, the predictions and everything needed to repeat it. Series that a PatientID or a
     StudyInstanceUID connects, in DICOM or in the labels, count as one patient.
+
+    With --system, the head, its training and the features are those of a published system; other
+    options change it. Features of another recipe are refused with the command that extracts the
+    right ones.
 
     With --folds every patient is tested once, by a model that never saw it: a model for each fold,
     stopped on 15 % of the other folds' patients. The run folder holds all of them; `seqhead
@@ -223,6 +233,11 @@ def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **
 @store_argument
 @click.option("--features", show_default="that of the fit", help="Which feature set of the store.")
 @click.option(
+    "--second-features",
+    show_default="that of the fit",
+    help="Which feature set of the enlarged slices, of a run that reads two.",
+)
+@click.option(
     "--allow-numerics",
     is_flag=True,
     help="Accept features of another precision or storage type, and say so.",
@@ -240,7 +255,7 @@ def fit(context: click.Context, store: Path, out: Path | None, as_json: bool, **
 @_device_option
 @click.pass_context
 def predict(
-    context: click.Context, run: Path, store: Path, out: Path | None, **options: Any
+    context: click.Context, run: Path, store: Location, out: Path | None, **options: Any
 ) -> None:
     """Write the probabilities that a run gives the series of a store, as CSV.
 
@@ -264,6 +279,10 @@ def predict(
 
 main.add_command(evaluate)
 main.add_command(compare)
+
+main.add_command(systems)
+main.add_command(describe)
+
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ import click
 
 from cli.common import Command, echo, progress_bar, wait_without_spinning
 from cli.extract_options import image_options
-from cli.options import index_option, keep_ids_option, key_option
+from cli.options import index_option, keep_ids_option, key_option, select_option
 
 if TYPE_CHECKING:
     from featurecache.identifiers import Identifiers
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @index_option
 @key_option
 @keep_ids_option
+@select_option
 @click.pass_context
 def show(
     context: click.Context,
@@ -43,13 +44,15 @@ def show(
     index: Path | None,
     key: Path | None,
     keep_ids: bool,
+    select: tuple[str, ...],
     **image: Any,
 ) -> None:
     """Draw a contact sheet of a series as the backbone sees it.
 
     SERIES is the id in the store, the SeriesInstanceUID, or the folder of its files. Windows,
     size, fit and field of view are those of `extract`. Every slice has its position in the series
-    and its z in mm; one that fails is an empty tile with the reason, and the exit code is 3.
+    and its z in mm; one that fails is an empty tile with the reason, and the exit code is 3. A
+    series that --select leaves out is shown, with the rule.
 
     The sheet has no name, no date and no identifier but the one in the store. It shows the
     pixels, so treat it as you treat the scans.
@@ -62,18 +65,20 @@ def show(
     from featurecache.show import show as show_series
 
     levels, framing = parse_windows(windows), parse_framing(**image)
-    ids = _identifiers(key, keep_ids)
+    ids, selection = _identifiers(key, keep_ids), tasks.selection(select)
     with (
         Index.open(tasks.index_path(index, None), readonly=True) as opened,
         progress_bar("show", unit="slices") as progress,
     ):
         shown = show_series(
             opened, series, out, ids, windows=levels, framing=framing, columns=columns,
-            progress=progress,
+            selection=selection, progress=progress,
         )  # fmt: skip
-    echo(f"{out}: {shown.slices} slices")
+    echo(f"{out}: {shown.slices} slice{'s' * (shown.slices != 1)}")
     for reason, count in sorted(shown.failed.items()):
         echo(f"  {count} failed: {reason}")
+    for warning, count in sorted(shown.warnings.items()):
+        echo(f"  {count} with a warning: {warning}")
     context.exit(3 if shown.failed else 0)
 
 

@@ -2,10 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
+from cli.common import printable
+from featurecache.location import Location
+from featurecache.select import NOT_SELECTED
+
 _LISTED = 20
+_KINDS_LISTED = 200  # people read these to see what a rule left out or let through
 
 
 def table(rows: Iterable[Sequence[object]], indent: str = "") -> list[str]:
@@ -70,15 +74,23 @@ def scan_text(document: dict[str, Any]) -> str:
         ),
         f"{what}{len(unusable):,} not usable",
         *_some(unusable),
+        *_unmatched_lines(document.get("nifti_rows_without_file", [])),
         *_description_lines(series),
         *_selection_lines(document["selection"]),
+        *_unjudged_lines(series, document["selection"]),
     ]
     return "\n".join(lines)
 
 
-def _some(rows: list[list[Any]]) -> list[str]:
-    more = [f"  and {len(rows) - _LISTED:,} more: --json lists them all"]
-    return table(rows[:_LISTED], "  ") + (more if len(rows) > _LISTED else [])
+def _some(rows: list[list[Any]], most: int = _LISTED) -> list[str]:
+    more = [f"  and {len(rows) - most:,} more: --json lists them all"]
+    return table(rows[:most], "  ") + (more if len(rows) > most else [])
+
+
+def _unmatched_lines(paths: list[str]) -> list[str]:
+    """Rows of the table of NIfTI files that name none."""
+    rows = [[path] for path in paths]
+    return ["rows of --nifti-ids that name no NIfTI file:", *_some(rows)] if rows else []
 
 
 def _selection_lines(rules: list[str]) -> list[str]:
@@ -87,24 +99,41 @@ def _selection_lines(rules: list[str]) -> list[str]:
     return ["selection, each rule must hold:", *(f"  {rule}" for rule in rules)]
 
 
+def _unjudged_lines(series: list[dict[str, Any]], rules: list[str]) -> list[str]:
+    """What rules let through because a header says nothing."""
+    lines = []
+    for field in ("description", "kernel"):
+        count = sum(one["selected"] and not one.get(field, "?").strip() for one in series)
+        if count and any(rule.startswith(f"{field}!=") for rule in rules):
+            lines.append(
+                f"note: {count:,} of the selected series have no {field}, so no {field}!= rule "
+                "could leave them out"
+            )
+    return lines
+
+
 def _description_lines(series: list[dict[str, Any]]) -> list[str]:
     """Series by what rules look at; free text, so only where the document has it."""
     kinds = Counter(
         (
             "use" if one["selected"] else "leave out",
             "? mm" if one["thickness_mm"] is None else f"{one['thickness_mm']:g} mm",
-            one["kernel"] or "no kernel",
-            one["description"] or "no description",
+            " ".join(one["kernel"].split()) or "no kernel",
+            " ".join(one["description"].split()) or "no description",
+            "" if one["selected"] else one["reason"].removeprefix(NOT_SELECTED),
         )
         for one in series
         if one["usable"] and "description" in one
     )
     order = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
     rows: list[list[Any]] = [[count, *kind] for kind, count in order]
-    return ["series by thickness, kernel and description:", *_some(rows)] if rows else []
+    head = "series by thickness, kernel and description, and why they are left out:"
+    if all(one["selected"] for one in series if one["usable"]):
+        head = "series by thickness, kernel and description:"
+    return [head, *_some(rows, _KINDS_LISTED)] if rows else []
 
 
-def info_text(store: Path, document: dict[str, Any]) -> str:
+def info_text(store: Location, document: dict[str, Any]) -> str:
     """Describe a store.
 
     Parameters
@@ -121,8 +150,10 @@ def info_text(store: Path, document: dict[str, Any]) -> str:
     lines = [
         f"{store}: {document['series']:,} series, {document['slices']:,} slices, "
         f"{document['parts']} part{'s' * (document['parts'] != 1)}, "
-        f"identifiers {document.get('identifiers', 'hashed')}"
+        f"identifiers {document['identifiers']}"
     ]
+    if not document["parts"]:
+        lines = [f"{store} is not there yet"]
     for name, features in document["features"].items():
         lines += ["", *_feature_lines(name, features)]
     if not document["features"]:
@@ -147,7 +178,7 @@ def _feature_lines(name: str, features: dict[str, Any]) -> list[str]:
                 ["failed", f"{features['failed_rows']:,} slices"],
                 ["network", f"{recipe['backbone']}, {recipe['layer']}, {recipe['pool']} pooling"],
                 ["weights", f"{recipe['weights_source']} ({recipe['weights'][:12]})"],
-                ["image", f"windows {windows} HU, {recipe['size']} x {recipe['size']}{zoom}"],
+                ["image", f"windows {windows} HU, {_framing(recipe)}{zoom}"],
                 ["precision", recipe["precision"]],
                 ["identity", features["fingerprint"]["identity"][:16]],
             ],
@@ -156,13 +187,20 @@ def _feature_lines(name: str, features: dict[str, Any]) -> list[str]:
     ]
 
 
+def _framing(recipe: dict[str, Any]) -> str:
+    how = recipe["resize"].partition(",")[0]
+    if recipe.get("fov_mm") is not None:
+        how = f"central {recipe['fov_mm']:g} mm at {recipe['spacing_mm']:.4g} mm"
+    return f"{how}, {recipe['size']} x {recipe['size']}"
+
+
 def _series_lines(series: list[dict[str, Any]]) -> list[str]:
     head = ["series", "SeriesInstanceUID", "folder", "slices", "in store"]
     body = [
         [
-            one["series"],
-            one["series_instance_uid"],
-            one["folder"],
+            one["series"] or "no key yet",
+            one["series_instance_uid"] or "not in the index",
+            printable(one["folder"] or "").replace("\n", "\\n").replace("\t", "\\t"),
             one["n_slices"],
             "yes" if one["in_store"] else "no",
         ]

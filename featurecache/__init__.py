@@ -8,18 +8,20 @@ from typing import Any
 
 _WHERE = {
     "FeatureStore": "featurecache.store",
-    "ExtractOptions": "featurecache.extract",
+    "FeatureOptions": "featurecache.options",
+    "RunOptions": "featurecache.options",
     "Identifiers": "featurecache.identifiers",
     "Index": "featurecache.index",
     "FeatureCacheError": "featurecache.errors",
 }
 
 __all__ = [
-    "ExtractOptions",
     "FeatureCacheError",
+    "FeatureOptions",
     "FeatureStore",
     "Identifiers",
     "Index",
+    "RunOptions",
     "__version__",
 ]
 

@@ -1,31 +1,26 @@
-"""The store's arrays on disk: the only module that imports zarr.
+"""What lies where in a store: its root, its parts and their tables, its feature sets.
 
 A store is a plain Zarr v3 group; ``docs/reference/store.md`` describes it byte by byte. Three
 rules make it safe to kill at any moment:
 
-* arrays are created at full shape in a temporary folder that is then renamed;
+* groups and arrays are made elsewhere, at full shape, and appear whole (`Storage.publish`);
 * one chunk is one unit of work; its status chunk is written first and its feature chunk last,
-  each by temporary file and rename, so that an existing feature chunk is the commit;
+  so that an existing feature chunk is the commit;
 * a missing chunk is never read as fill values: readers list the chunks first.
 """
 
-import os
 import re
-import shutil
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Any
 
-import numpy as np
 import pandas as pd
-import zarr
-from zarr.codecs import Crc32cCodec
-from zarr.storage import LocalStore
 
-from featurecache.chunks import chunk_numbers, read_rows
-from featurecache.errors import StoreCorruptError, StoreError, UsageError
-from featurecache.metadata import read_metadata, seal
-from featurecache.tables import SERIES_COLUMNS, SLICES_COLUMNS, PartTables
+from featurecache.columns import columns_of, part_draft, read_column
+from featurecache.errors import StoreCorruptError, StoreError, StoreMismatchError, UsageError
+from featurecache.metadata import checked_metadata, read_metadata
+from featurecache.nodes import Draft, open_array
+from featurecache.storage import Storage
+from featurecache.tables import PartTables
 
 FORMAT_VERSION = 1
 """Raised when an older featurecache could misread a newer store."""
@@ -33,8 +28,6 @@ FORMAT_VERSION = 1
 UNWRITTEN, OK = 0, 1
 """The two status codes that are not reasons; 2 and up are listed in the attributes."""
 
-_TABLE_CHUNK_ROWS = 65_536
-_FLAT_KEYS: Any = {"name": "default", "separator": "."}  # one folder per array, fast to list
 _PART = re.compile(r"part-(\d{4})")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -55,40 +48,38 @@ def part_name(part: int) -> str:
     return f"part-{part:04d}"
 
 
-def create_store(path: Path, key_digest: str | None) -> None:
+def create_store(storage: Storage, key_digest: str | None) -> None:
     """Create an empty store unless there is one.
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
     key_digest : str or None
         Digest of the key that its ids are hashed with; None where ids are kept.
 
     Raises
     ------
     StoreError
-        `path` is something else.
+        Something else lies there.
     """
-    if path.exists():
-        if (path / "zarr.json").is_file():
-            return
-        if any(path.iterdir()) if path.is_dir() else True:
-            raise StoreError(f"{path} exists and is not a store: choose another --store")
-        path.rmdir()
-    draft = _fresh(path.with_name(f".{path.name}.partial"))
+    if storage.exists("zarr.json"):
+        return
+    if (storage.files() or storage.folders()) and not storage.exists("zarr.json"):
+        raise StoreError(f"{storage} exists and is not a store: choose another --store")
+    draft = Draft()
     attributes = {"format": "featurecache", "format_version": FORMAT_VERSION}
-    _create_group(draft, "", {**attributes, "key_digest": key_digest})
-    draft.rename(path)
+    draft.group("", {**attributes, "key_digest": key_digest})
+    storage.publish("", draft.files())
 
 
-def read_root(path: Path) -> dict[str, Any]:
+def read_root(storage: Storage) -> dict[str, Any]:
     """Attributes of a store's root.
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
 
     Returns
     -------
@@ -98,52 +89,40 @@ def read_root(path: Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        There is no store at `path`, or a newer featurecache wrote it.
+        There is no store, or a newer featurecache wrote it.
     StoreCorruptError
         The metadata are not what was written.
     """
-    if not path.is_dir():
-        raise StoreError(f"there is no store at {path}: `featurecache extract` makes one")
-    if not (path / "zarr.json").is_file():
-        if list(path.glob("part-*")):
-            raise StoreCorruptError(f"{path}/zarr.json is missing")
-        raise StoreError(f"{path} is not a featurecache store: it has no zarr.json")
-    if b'"featurecache"' not in (path / "zarr.json").read_bytes():
-        raise StoreError(f"{path} is a Zarr group, but featurecache did not make it")
-    attributes: dict[str, Any] = read_metadata(path)["attributes"]
+    if not storage.exists("zarr.json"):
+        raise _no_root(storage)
+    content = storage.read("zarr.json")
+    if b'"featurecache"' not in content:
+        raise StoreError(f"{storage} is a Zarr group, but featurecache did not make it")
+    attributes: dict[str, Any] = checked_metadata(content, f"{storage}/zarr.json")["attributes"]
     if attributes["format_version"] > FORMAT_VERSION:
         raise StoreError(
-            f"{path} has format {attributes['format_version']}; this version reads up to "
+            f"{storage} has format {attributes['format_version']}; this version reads up to "
             f"{FORMAT_VERSION}. Update featurecache"
         )
     return attributes
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a store that cannot be written, before any work.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the store.
-
-    Raises
-    ------
-    StoreError
-        The folder, or a part of it, is read-only.
-    """
-    for folder in (path, *path.glob("part-*/features/*")):
-        if not os.access(folder, os.W_OK):
-            raise StoreError(f"{folder} cannot be written: check its owner and permissions")
+def _no_root(storage: Storage) -> StoreError:
+    folders, files = storage.folders(), storage.files()
+    if any(_PART.fullmatch(name) for name in folders):
+        return StoreCorruptError(f"{storage}/zarr.json is missing")
+    if folders or files:
+        return StoreError(f"{storage} is not a featurecache store: it has no zarr.json")
+    return StoreError(f"there is no store at {storage}: `featurecache extract` makes one")
 
 
-def list_parts(path: Path) -> list[int]:
+def list_parts(storage: Storage) -> list[int]:
     """Numbers of a store's parts, in order.
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
 
     Returns
     -------
@@ -152,74 +131,107 @@ def list_parts(path: Path) -> list[int]:
     Raises
     ------
     StoreCorruptError
-        A part is missing between others.
+        A part is missing between others, or lacks its metadata.
     """
-    matches = (_PART.fullmatch(entry.name) for entry in path.iterdir())
+    matches = (_PART.fullmatch(name) for name in storage.folders())
     parts = sorted(int(match.group(1)) for match in matches if match)
     if parts != list(range(len(parts))):
-        raise StoreCorruptError(f"{path}: parts {parts} are not consecutive; one was removed")
+        raise StoreCorruptError(f"{storage}: parts {parts} are not consecutive; one was removed")
+    if parts and storage.shared and _is_begun(storage, part_name(parts[-1])):
+        parts.pop()
     return parts
 
 
-def create_part(path: Path, tables: PartTables) -> int:
+def _is_begun(storage: Storage, part: str) -> bool:
+    """Whether the tables of a part are still being written: features come after its metadata."""
+    return not storage.exists(f"{part}/zarr.json") and not storage.folders(f"{part}/features")
+
+
+def create_part(storage: Storage, tables: PartTables, part: int | None = None) -> int:
     """Write the series and slices tables of a new part; its features come later.
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
     tables : PartTables
-        The rows.
+        The rows, which are taken block by block.
+    part : int, optional
+        Its number: how many parts there were when the rows were chosen, since a rival may have
+        added one. By default the next.
 
     Returns
     -------
     int
         Number of the part.
+
+    Raises
+    ------
+    StoreError
+        Fewer or more rows came than were announced; nothing is left of the part.
+    StoreMismatchError
+        Another run has written this part, or begun it, with other series.
     """
-    part = len(list_parts(path))
-    draft = _fresh(path / f".{part_name(part)}.partial")
-    counts = {"n_series": len(tables.series), "n_slices": len(tables.slices)}
-    _create_group(draft, "", counts)
-    for group in ("series", "slices", "features", "status"):
-        _create_group(draft, group, {})
-    _write_table(draft, "series", tables.series, SERIES_COLUMNS)
-    _write_table(draft, "slices", tables.slices, SLICES_COLUMNS)
-    draft.rename(path / part_name(part))
+    part = len(list_parts(storage)) if part is None else part
+    if not storage.publish(part_name(part), part_draft(storage, tables).files()):
+        raise StoreMismatchError(
+            f"{storage}: another run has begun {part_name(part)} with other series. Wait for it "
+            "and run the same `featurecache extract` again: it adds what is missing. If no other "
+            f"run is active, delete {storage}/{part_name(part)} first"
+        )
     return part
 
 
-def read_table(path: Path, part: int, table: str) -> pd.DataFrame:
+def count_slices(storage: Storage, part: int) -> int:
+    """Rows N of a part's flat arrays.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    part : int
+        Number of the part.
+
+    Returns
+    -------
+    int
+    """
+    return int(read_metadata(storage, part_name(part))["attributes"]["n_slices"])
+
+
+def read_table(
+    storage: Storage, part: int, table: str, columns: Collection[str] | None = None
+) -> pd.DataFrame:
     """The ``series`` or ``slices`` table of a part.
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
     part : int
         Number of the part.
     table : {"series", "slices"}
         Which one.
+    columns : collection of str, optional
+        Read these only.
 
     Returns
     -------
     DataFrame
-        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`.
+        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`, or those asked for.
 
     Raises
     ------
     StoreCorruptError
         A chunk is missing or damaged, or a column has another length.
     """
-    columns = SERIES_COLUMNS if table == "series" else SLICES_COLUMNS
-    n_rows = read_metadata(path / part_name(part))["attributes"][f"n_{table}"]
-    data = {name: _read_whole(path, f"{part_name(part)}/{table}/{name}") for name in columns}
-    for name, values in data.items():
-        if len(values) != n_rows:
-            raise StoreCorruptError(
-                f"{path}: {part_name(part)}/{table}/{name} has {len(values)} rows, not {n_rows}"
-            )
+    n_rows = read_metadata(storage, part_name(part))["attributes"][f"n_{table}"]
+    where = f"{part_name(part)}/{table}"
     return pd.DataFrame(
-        {k: v.astype(object).astype(str) if v.dtype.kind == "T" else v for k, v in data.items()}
+        {
+            name: read_column(storage, f"{where}/{name}", n_rows)
+            for name in columns or columns_of(table)
+        }
     )
 
 
@@ -244,15 +256,17 @@ def check_name(name: str) -> None:
 
 
 def create_features(
-    path: Path, part: int, name: str, *, n_slices: int, dim: int, dtype: str, unit_slices: int,
-    attributes: Mapping[str, Any],
-) -> None:  # fmt: skip
+    storage: Storage, part: int, name: str, *, n_slices: int, dim: int, dtype: str,
+    unit_slices: int, attributes: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """Create the empty feature and status arrays of one feature set in one part.
+
+    Where a rival has created them before, its plan is the plan.
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
     part : int
         Number of the part.
     name : str
@@ -262,9 +276,15 @@ def create_features(
     dtype : {"float16", "float32"}
         Stored type.
     unit_slices : int
-        Rows of a chunk: the unit of work and of commit.
+        Rows of a chunk: the unit of work and of commit. Where a rival, or a run that was killed
+        right here, has created the status array already, its unit counts.
     attributes : mapping
         JSON values: recipe, fingerprint, plan, versions, reason codes.
+
+    Returns
+    -------
+    dict
+        The attributes that are there now: those given, or a rival's.
 
     Raises
     ------
@@ -272,34 +292,28 @@ def create_features(
         `name` is no safe folder name.
     """
     check_name(name)
-    folder = path / part_name(part)
-    draft = _fresh(folder / ".features.partial")
-    common: dict[str, Any] = {"chunk_key_encoding": _FLAT_KEYS, "filters": None}
-    group = _create_group(draft, "", {})
-    group.create_array(
-        "features", shape=(n_slices, dim), chunks=(unit_slices, dim), dtype=dtype,
-        fill_value=float("nan"), compressors=[Crc32cCodec()], attributes=dict(attributes), **common,
+    where, status_where = (f"{part_name(part)}/{kind}/{name}" for kind in ("features", "status"))
+    storage.discard_debris(status_where)
+    status = Draft()
+    status.array("", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8", fill_value=UNWRITTEN)
+    if not storage.publish(status_where, status.files()):
+        unit_slices = open_array(storage.zarr_store(), status_where).chunks[0]
+    features = Draft()
+    features.array(
+        "", shape=(n_slices, dim), chunks=(unit_slices, dim), dtype=dtype,
+        fill_value=float("nan"), attributes=attributes,
     )  # fmt: skip
-    group.create_array(
-        "status", shape=(n_slices,), chunks=(unit_slices,), dtype="uint8",
-        fill_value=UNWRITTEN, compressors=[Crc32cCodec()], **common,
-    )  # fmt: skip
-    for array in ("status", "features"):
-        seal(draft / array)
-        target = folder / array / name
-        if array == "status" and target.exists():
-            shutil.rmtree(target)
-        (draft / array).rename(target)
-    shutil.rmtree(draft)
+    storage.publish(where, features.files())
+    return dict(read_metadata(storage, where)["attributes"])
 
 
-def list_features(path: Path, part: int) -> list[str]:
+def list_features(storage: Storage, part: int) -> list[str]:
     """Names of the feature sets in a part.
 
     Parameters
     ----------
-    path : Path
-        Folder of the store.
+    storage : Storage
+        Where the store lies.
     part : int
         Number of the part.
 
@@ -313,92 +327,8 @@ def list_features(path: Path, part: int) -> list[str]:
     StoreCorruptError
         The part has no folder of features.
     """
-    folder = path / part_name(part) / "features"
-    if not folder.is_dir():
-        raise StoreCorruptError(f"{path}: {part_name(part)}/features is missing")
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-
-
-def remove_debris(path: Path) -> int:
-    """Remove what a killed run left half-written; the caller holds the store's lock.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the store.
-
-    Returns
-    -------
-    int
-        How many files and folders were removed.
-    """
-    drafts = [*path.glob(".part-*.partial"), *path.glob("part-*/.features.partial")]
-    chunks = list(path.glob("part-*/*/*/*.partial"))  # zarr's own temporary files
-    for draft in drafts:
-        shutil.rmtree(draft)
-    for chunk in chunks:
-        chunk.unlink()
-    return len(drafts) + len(chunks)
-
-
-def _create_group(folder: Path, name: str, attributes: dict[str, Any]) -> zarr.Group:
-    group = zarr.create_group(LocalStore(folder), path=name, zarr_format=3, attributes=attributes)
-    seal(folder / name)
-    return group
-
-
-def _write_table(folder: Path, name: str, table: pd.DataFrame, columns: dict[str, str]) -> None:
-    group = zarr.open_group(LocalStore(folder), path=name, mode="r+")
-    for column, kind in columns.items():
-        array = group.create_array(
-            column, shape=(len(table),), chunks=(min(max(len(table), 1), _TABLE_CHUNK_ROWS),),
-            dtype=str if kind == "str" else kind, filters=None, compressors=[Crc32cCodec()],
-            fill_value="" if kind == "str" else (float("nan") if "float" in kind else -1),
-            chunk_key_encoding=_FLAT_KEYS,
-        ).with_config({"write_empty_chunks": True})  # fmt: skip
-        array[:] = table[column].to_numpy(dtype=object if kind == "str" else kind)
-        seal(folder / name / column)
-
-
-def _fresh(draft: Path) -> Path:
-    """A new temporary folder, in place of one that a killed run left."""
-    if draft.exists():
-        shutil.rmtree(draft)
-    draft.mkdir(parents=True)
-    return draft
-
-
-def open_array(path: Path, where: str, mode: Literal["r", "r+"] = "r") -> "zarr.Array[Any]":
-    """Open an array: the one place that does, with metadata checked and empty chunks written.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the store.
-    where : str
-        The array in it, e.g. ``part-0000/features/vgg16``.
-    mode : {"r", "r+"}
-        Read only, or read and write.
-
-    Returns
-    -------
-    zarr.Array
-
-    Raises
-    ------
-    StoreCorruptError
-        The metadata are not what was written.
-    """
-    read_metadata(path / where)
-    array = zarr.open_array(LocalStore(path), path=where, mode=mode)
-    return array.with_config({"write_empty_chunks": True})
-
-
-def _read_whole(path: Path, where: str) -> np.ndarray:
-    """A whole one-dimensional table column; a missing chunk is an error, not fill values."""
-    array = open_array(path, where)
-    expected = set(range(-(-array.shape[0] // array.chunks[0])))
-    missing = expected - chunk_numbers(path / where)
-    if missing:
-        raise StoreCorruptError(f"{path}: {where} lacks its chunks {sorted(missing)[:5]}")
-    return read_rows(array, path, where, 0, None)
+    where = f"{part_name(part)}/features"
+    names = storage.folders(where)
+    if not names and not storage.files(where):
+        raise StoreCorruptError(f"{storage}: {where} is missing")
+    return [name for name in names if not name.startswith(".")]

@@ -11,11 +11,14 @@ from typing import Any
 
 from featurecache.geometry import build_stacks
 from featurecache.index import Index, source_of
-from featurecache.probes import known_content
+from featurecache.nifti import is_nifti
+from featurecache.reasons import REPEAT_UNDECIDED
+from featurecache.repeats import UNREAD, known_content
 from featurecache.stacks import Frame, Stack
 
 DUPLICATE = "duplicate of another file"
 CONFLICT = "one SOPInstanceUID, different pixels"
+NIFTI_OF_DICOM = "NIfTI file with the SeriesInstanceUID of DICOM files"
 SHARED = "SOPInstanceUID in several series"
 
 
@@ -33,7 +36,7 @@ def assemble_series(index: Index, series_uid: str, min_slices: int) -> None:
     Parameters
     ----------
     index : Index
-        Open for writing, inside a transaction; `probes.compare_repeats` has been called.
+        Open for writing, inside a transaction; `repeats.compare_repeats` has been called.
     series_uid : str
         Which series.
     min_slices : int
@@ -44,7 +47,7 @@ def assemble_series(index: Index, series_uid: str, min_slices: int) -> None:
     if rows:
         kept, verdicts = _without_repeats(index, series_uid, rows)
         stacks = build_stacks([row.frame for row in kept], min_slices=min_slices)
-        if kept and all(row.frame.may_be_wrapped for row in kept):
+        if any(row.frame.may_be_wrapped or is_nifti(row.frame.path) for row in kept):
             index.database.execute("INSERT OR IGNORE INTO probes VALUES (?)", (series_uid,))
         places = _store_stacks(index, stacks, kept)
         _settle(index, rows, places, verdicts)
@@ -114,19 +117,19 @@ def _without_repeats(
     """
     elsewhere = _elsewhere(index, series_uid)
     groups: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    verdicts = _nifti_among_dicom(rows)
     for row in rows:
-        groups[row.frame.sop_uid, row.frame.frame].append(row)
+        if _name(row) not in verdicts:
+            groups[row.frame.sop_uid, row.frame.frame].append(row)
     kept: list[Row] = []
-    verdicts: dict[tuple[int, int], tuple[str, str, str]] = {}
     for name, group in groups.items():
         others = elsewhere.get(name, [])
         if len(group) + len(others) == 1:
             kept += group
             continue
-        contents = {known_content(index, *_name(row)) for row in [*group, *others]}
-        if len(contents) > 1:
-            detail = f"{len(group) + len(others)} files, {len(contents)} different images"
-            verdicts |= {_name(row): ("failed", CONFLICT, detail) for row in group}
+        refusal = _refusal(index, [*group, *others])
+        if refusal is not None:
+            verdicts |= {_name(row): refusal for row in group}
             continue
         first, *repeats = sorted(group, key=lambda row: row.frame.path)
         if others:
@@ -135,7 +138,30 @@ def _without_repeats(
         kept.append(first)
         same = f"same image as {first.frame.path}"
         verdicts |= {_name(row): ("skipped", DUPLICATE, same) for row in repeats}
-    return kept, verdicts
+    refused = {file: why for (file, _), why in verdicts.items() if why[0] == "failed"}
+    verdicts |= {_name(row): refused[row.file] for row in kept if row.file in refused}
+    return [row for row in kept if row.file not in refused], verdicts
+
+
+def _nifti_among_dicom(rows: Sequence[Row]) -> dict[tuple[int, int], tuple[str, str, str]]:
+    """A table of identifiers that gives a NIfTI file the series of DICOM files is refused."""
+    nifti = [row for row in rows if is_nifti(row.frame.path)]
+    if len(nifti) == len(rows):
+        return {}
+    why = ("failed", NIFTI_OF_DICOM, "the table of --nifti-ids says so: change it there")
+    return {_name(row): why for row in nifti}
+
+
+def _refusal(index: Index, group: Sequence[Row]) -> tuple[str, str, str] | None:
+    """Say why frames of one SOPInstanceUID are not used, unless they are the same image."""
+    contents = {known_content(index, *_name(row)) for row in group}
+    unread = sorted(content for content in contents if content.startswith(UNREAD))
+    n_images = len(contents) - len(unread)
+    if n_images > 1:
+        return "failed", CONFLICT, f"{len(group)} files, {n_images} different images"
+    if unread:
+        return "failed", REPEAT_UNDECIDED, unread[0]
+    return None
 
 
 def _name(row: Row) -> tuple[int, int]:

@@ -1,9 +1,12 @@
 """Name and weights to a frozen module: images (N, 3, H, W) in, features (N, D) out."""
 
 import os
+import re
 import warnings
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,10 @@ _BUILD_OPTIONS = {  # as their published weights were trained; torchvision sets 
     "inception_v3": {"transform_input": True},
 }
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_PLUGINS = "featurecache.backbones"  # entry points: modules that register on import
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_Colours = tuple[float, float, float]
+_registered: dict[str, tuple[Callable[[], nn.Module], _Colours, _Colours]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,68 @@ class Pooled(nn.Module):
         return output.mean(positions) if self.pool == "avg" else output.amax(positions)
 
 
+def register_backbone(
+    name: str, factory: Callable[[], nn.Module], *, mean: _Colours = _IMAGENET_MEAN,
+    std: _Colours = _IMAGENET_STD,
+) -> None:  # fmt: skip
+    """Make a network of one's own available as ``--backbone NAME``.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits, ``.``, ``_`` and ``-``; no model of torchvision. A name that was
+        registered before is replaced.
+    factory : callable
+        Takes nothing and builds the network: images (N, 3, H, W) in, maps (N, D, H, W), tokens
+        (N, T, D) or features (N, D) out. Random weights come from the seed of
+        ``--weights random:SEED``, others from ``--weights FILE``. It must be importable by name
+        where several devices compute, since their processes import its module.
+    mean, std : tuple of float
+        Normalisation of the three channels, for values in [0, 1]; that of ImageNet by default.
+
+    Raises
+    ------
+    UsageError
+        The name cannot be used.
+    """
+    import torchvision.models as zoo
+
+    if not _SAFE_NAME.fullmatch(name) or name in zoo.list_models(module=zoo):
+        raise UsageError(
+            f"a backbone cannot be called {name!r}: take letters, digits, '.', '_' and '-', and no "
+            "name of a torchvision model"
+        )
+    _registered[name] = (factory, mean, std)
+
+
+def registering_modules(names: Iterable[str]) -> list[str]:
+    """Modules that another process must import before it has these backbones.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Backbones.
+
+    Returns
+    -------
+    list of str
+        Sorted; empty where all are of torchvision or timm.
+
+    Raises
+    ------
+    UsageError
+        One was registered in a script, which cannot be imported.
+    """
+    modules = {name: _registered[name][0].__module__ for name in names if name in _registered}
+    for name, module in modules.items():
+        if module == "__main__":
+            raise UsageError(
+                f"backbone {name!r} is registered in a script or notebook, where other processes "
+                "cannot find it: put its factory and register_backbone into a module of their own"
+            )
+    return sorted(set(modules.values()))
+
+
 def load_backbone(
     name: str, weights: str = "imagenet", *, layer: str | None = None, pool: str = "avg",
     size: int = 224,
@@ -97,7 +166,7 @@ def load_backbone(
     Parameters
     ----------
     name : str
-        A classification model of torchvision, or ``timm:NAME``.
+        A classification model of torchvision, ``timm:NAME``, or a registered name.
     weights : str
         ``imagenet`` (torchvision's IMAGENET1K_V1), ``imagenet:NAME`` (another set of published
         weights), ``random:SEED``, or a ``.safetensors`` or ``.pth`` file.
@@ -125,6 +194,7 @@ def load_backbone(
     check_backbone(name)
     source = WeightsSource.parse(weights)
     build = _build_timm if name.startswith("timm:") else _build_torchvision
+    build = _build_registered if name in _registered else build
     module, known, layer_name, mean, std = build(name, source, layer, pool)
     if source.kind == "file":
         used = fit_state_dict(
@@ -152,8 +222,12 @@ def check_backbone(name: str) -> None:
     Raises
     ------
     UsageError
-        Neither torchvision nor timm knows it; close names are suggested.
+        Neither torchvision nor timm knows it, and it is not registered; close names are suggested.
     """
+    for plugin in entry_points(group=_PLUGINS, name=name):
+        plugin.load()
+    if name in _registered:
+        return
     if name.startswith("timm:"):
         import timm
 
@@ -163,8 +237,23 @@ def check_backbone(name: str) -> None:
         return
     import torchvision.models as zoo
 
-    if name not in zoo.list_models(module=zoo):
-        raise UsageError(_unknown(name, zoo.list_models(module=zoo), "a torchvision model"))
+    known = zoo.list_models(module=zoo)
+    if name not in known:
+        raise UsageError(_unknown(name, [*_registered, *known], "a torchvision model"))
+
+
+def _build_registered(name: str, source: WeightsSource, layer: str | None, pool: str) -> _Built:
+    if source.kind == "imagenet":
+        raise UsageError(
+            f"--weights {source.label}: {name} is registered and has no published weights. Name a "
+            "file, or random:SEED"
+        )
+    factory, mean, std = _registered[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(source.tag) if source.kind == "random" else 0)
+        model = factory()
+    body, node = _truncate(model.eval(), layer) if layer is not None else (model.eval(), "output")
+    return body, set(model.state_dict()), node, mean, std
 
 
 def _build_torchvision(name: str, source: WeightsSource, layer: str | None, pool: str) -> _Built:

@@ -1,38 +1,39 @@
 """Chunk files of an array: which are there, and what is wrong with one that cannot be read."""
 
 import re
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from featurecache.errors import StoreCorruptError
+from featurecache.storage import Storage
 
 
-def chunk_numbers(folder: Path) -> set[int]:
-    """Numbers along the first axis of the chunk files in an array's folder.
+def chunk_numbers(names: Iterable[str]) -> set[int]:
+    """Numbers along the first axis of an array's chunks.
 
     Parameters
     ----------
-    folder : Path
-        Folder of the array.
+    names : iterable of str
+        Names of files in the array.
 
     Returns
     -------
     set of int
     """
-    names = (re.fullmatch(r"c\.(\d+)(\.0)?", entry.name) for entry in folder.iterdir())
-    return {int(match.group(1)) for match in names if match}
+    matches = (re.fullmatch(r"c\.(\d+)(\.0)?", name) for name in names)
+    return {int(match.group(1)) for match in matches if match}
 
 
-def read_rows(array: Any, path: Path, where: str, start: int, stop: int | None) -> np.ndarray:
+def read_rows(array: Any, storage: Storage, where: str, start: int, stop: int | None) -> np.ndarray:
     """Rows of an array, with any damage reported as what it is.
 
     Parameters
     ----------
     array : zarr.Array
         From `open_array`.
-    path, where
+    storage, where
         What it is called in a message.
     start : int
         First row.
@@ -47,13 +48,19 @@ def read_rows(array: Any, path: Path, where: str, start: int, stop: int | None) 
     ------
     StoreCorruptError
         A chunk does not match its checksum or has another length.
+    StoreError
+        The disk or the server does not answer.
     """
     try:
         return np.asarray(array[start:stop])
     except Exception as error:
+        trouble = storage.trouble(error)
+        if trouble is not None:
+            raise trouble from None
         chunk = _damaged_chunk(array, start, stop)
         raise StoreCorruptError(
-            f"{path}: chunk {chunk} of {where} is damaged ({error}). {_remedy(path, where, chunk)}"
+            f"{storage}: chunk {chunk} of {where} is damaged ({error}). "
+            f"{remedy(storage, where, chunk)}"
         ) from error
 
 
@@ -68,9 +75,27 @@ def _damaged_chunk(array: Any, start: int, stop: int | None) -> int:
     return start // rows
 
 
-def _remedy(path: Path, where: str, chunk: int) -> str:
+def remedy(storage: Storage, where: str, chunk: int) -> str:
+    """What to do about a damaged chunk.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the store lies.
+    where : str
+        The array, e.g. ``part-0000/features/vgg16``.
+    chunk : int
+        Number along its first axis.
+
+    Returns
+    -------
+    str
+        A sentence or two.
+    """
     part, kind, name = where.split("/")
     if kind not in ("features", "status"):
         return "Restore it from a copy, or extract into another --store"
-    commit = path / part / "features" / name / f"c.{chunk}.0"
-    return f"Delete {commit} and run the same `featurecache extract` again: it computes that unit"
+    files = f"{storage}/{part}/features/{name}/c.{chunk}.0"
+    if storage.shared:  # where a status that is there is not replaced
+        files += f" and {storage}/{part}/status/{name}/c.{chunk}"
+    return f"Delete {files} and run the same `featurecache extract` again: it computes that unit"

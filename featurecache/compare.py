@@ -9,11 +9,14 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from featurecache.reasons import KILLED, PASSING_REASONS, SLICE_REASONS, UNREADABLE
+from featurecache.reasons import RETRIED_REASONS
 from featurecache.walk import Entry
 
-TO_BE_READ_AGAIN = -2
-"""Time of a file that an option has made out of date; it is no change of the file itself."""
+_OUT_OF_DATE_NS = 1 << 62  # half of it before 1970 no file was written: such a time is a mark
+READ_AGAIN = f"mtime_ns = mtime_ns - {_OUT_OF_DATE_NS}"
+"""SQL that has a file read again because an option made it out of date, its own time not lost."""
+NOT_MARKED = f"mtime_ns > -{_OUT_OF_DATE_NS // 2}"
+"""SQL that says that this has not been done yet."""
 
 _WALKED = "WITH walked (path, size, mtime_ns, reason) AS (VALUES {rows}) "
 _UNCHANGED = """
@@ -24,8 +27,7 @@ ELSE status = 'skipped' AND files.reason = walked.reason END
 """
 _KNOWN = "SELECT path, id, size, mtime_ns, revision FROM files WHERE path IN ({paths})"
 
-_RETRIED = (*(SLICE_REASONS[code] for code in sorted(PASSING_REASONS)), KILLED, UNREADABLE)
-"""Reasons that say nothing about the file: a permission, for instance, has no time."""
+_RETRIED = tuple(sorted(RETRIED_REASONS))
 
 
 class Known(NamedTuple):
@@ -38,8 +40,9 @@ class Known(NamedTuple):
 
     def revision_of(self, entry: Entry) -> int:
         """Return the revision of the file that is now in its place."""
-        same = (self.size, self.mtime_ns) == (entry.size, entry.mtime_ns)
-        return self.revision + (not same and self.mtime_ns != TO_BE_READ_AGAIN)
+        marked = self.mtime_ns < -_OUT_OF_DATE_NS // 2
+        mtime_ns = self.mtime_ns + _OUT_OF_DATE_NS * marked
+        return self.revision + ((self.size, mtime_ns) != (entry.size, entry.mtime_ns))
 
 
 class Comparison:

@@ -4,25 +4,22 @@ import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from featurecache.errors import UsageError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _GAP, _MARGIN, _CAPTION = 8, 16, 20
 _TITLE_PX, _LINE_PX, _CAPTION_PX = 17, 13, 12
 _LEAST_TILE, _LEAST_WIDTH = 128, 560
 _MOST_A_SIDE, _MOST_PIXELS = (1 << 16) - 1, 1 << 28
-_GROUND, _EMPTY = 43, 58
+_GROUND, _EMPTY = "#2b2b2b", "#3a3a3a"
 _TEXT, _MUTED, _ALARM = "#f2f2f2", "#b4b8bd", "#ffb454"
-_DPI = 100
-_GLYPH = 0.56  # mean width of a character over its height, in matplotlib's default font
+_GLYPH = 0.6  # width of a wide letter over its height, in Pillow's own font
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +79,8 @@ def check_size(count: int, side: int, columns: int | None = None) -> None:
     width, height = layout.width, layout.height
     if max(width, height) > _MOST_A_SIDE or width * height > _MOST_PIXELS:
         raise UsageError(
-            f"a sheet of {width} x {height} pixels is too large: expected at most {_MOST_A_SIDE} "
-            f"a side and {_MOST_PIXELS:,} altogether. Ask for a smaller --size"
+            f"a sheet of {width} x {height} pixels is too large: expected at most {_MOST_A_SIDE:,} "
+            f"a side and {_MOST_PIXELS:,} altogether. Ask for a smaller --size or other --columns"
         )
 
 
@@ -121,18 +118,20 @@ def draw_sheet(
     check_size(len(tiles), side, columns)
     texts = [([title], _TITLE_PX, _TEXT), (lines, _LINE_PX, _MUTED), (alarms, _LINE_PX, _ALARM)]
     layout = _layout(len(tiles), side, columns, texts)
-    figure = _figure(layout, tiles)
-    _write_head(figure, layout)
+    sheet = Image.new("RGB", (layout.width, layout.height), _GROUND)
+    draw = ImageDraw.Draw(sheet)
+    _write_head(draw, layout)
     for number, tile in enumerate(tiles):
-        _write_caption(figure, layout, number, tile)
-    _save(figure, path)
+        _place(sheet, layout, number, tile)
+        _write_caption(draw, layout, number, tile)
+    _save(sheet, path)
 
 
 def _layout(
     count: int, side: int, columns: int | None, texts: Sequence[tuple[Iterable[str], int, str]]
 ) -> _Layout:
     side *= max(ceil(_LEAST_TILE / side), 1)
-    columns = columns or ceil(sqrt(count * 4 / 3))
+    columns = min(columns or ceil(sqrt(count * 4 / 3)), count)
     width = max(2 * _MARGIN + columns * (side + _GAP) - _GAP, _LEAST_WIDTH)
     head = tuple(
         (part, size_px, colour)
@@ -147,50 +146,37 @@ def _above(head: Iterable[tuple[str, int, str]]) -> int:
     return _MARGIN + sum(_line_height(size_px) for _, size_px, _ in head) + _GAP
 
 
-def _figure(layout: _Layout, tiles: Sequence[Tile]) -> "Figure":
-    from matplotlib.figure import Figure
-
-    sheet = np.full((layout.height, layout.width, 3), _GROUND, np.uint8)
-    for number, tile in enumerate(tiles):
-        x, y = layout.corner(number)
-        place = sheet[y : y + layout.side, x : x + layout.side]
-        if tile.image is None:
-            place[:] = _EMPTY
-        else:
-            zoom = layout.side // len(tile.image)
-            place[:] = tile.image.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    # A hundredth of a pixel more, since Agg cuts off the fraction.
-    size = ((layout.width + 0.01) / _DPI, (layout.height + 0.01) / _DPI)
-    figure = Figure(figsize=size, dpi=_DPI)
-    figure.figimage(sheet, origin="upper")
-    return figure
+def _place(sheet: Image.Image, layout: _Layout, number: int, tile: Tile) -> None:
+    x, y = layout.corner(number)
+    if tile.image is None:
+        sheet.paste(_EMPTY, (x, y, x + layout.side, y + layout.side))
+        return
+    image = Image.fromarray(tile.image)
+    sheet.paste(image.resize((layout.side, layout.side), Image.Resampling.NEAREST), (x, y))
 
 
-def _write_head(figure: "Figure", layout: _Layout) -> None:
+def _write_head(draw: ImageDraw.ImageDraw, layout: _Layout) -> None:
     y = _MARGIN
-    for text, size, colour in layout.head:
-        _write(figure, layout, text, (_MARGIN, y), size, colour, va="top")
-        y += _line_height(size)
+    for text, size_px, colour in layout.head:
+        draw.text((_MARGIN, y), text, font=_font(size_px), fill=colour, anchor="la")
+        y += _line_height(size_px)
 
 
-def _write_caption(figure: "Figure", layout: _Layout, number: int, tile: Tile) -> None:
+def _write_caption(draw: ImageDraw.ImageDraw, layout: _Layout, number: int, tile: Tile) -> None:
     x, y = layout.corner(number)
     below, right, middle = y + layout.side + 3, x + layout.side, layout.side // 2
-    _write(figure, layout, tile.label, (x, below), _CAPTION_PX, _TEXT, va="top", weight="bold")
-    _write(figure, layout, tile.note, (right, below), _CAPTION_PX, _MUTED, va="top", ha="right")
+    font = _font(_CAPTION_PX)
+    draw.text((x, below), tile.label, font=font, fill=_TEXT, anchor="la")
+    draw.text((right, below), tile.note, font=font, fill=_MUTED, anchor="ra")
     if tile.image is None:
         reason = "\n".join(_wrapped([tile.reason], layout.side, _LINE_PX))
-        where = (x + middle, y + middle)
-        _write(figure, layout, reason, where, _LINE_PX, _ALARM, va="center", ha="center")
+        at, font = (x + middle, y + middle), _font(_LINE_PX)
+        draw.text(at, reason, font=font, fill=_ALARM, anchor="mm", align="center")
 
 
-def _write(
-    figure: "Figure", layout: _Layout, text: str, at: tuple[int, int], size_px: int, colour: str,
-    **how: Any,
-) -> None:  # fmt: skip
-    x, y = at[0] / layout.width, 1 - at[1] / layout.height
-    size = size_px * 72 / _DPI
-    figure.text(x, y, text, fontsize=size, color=colour, parse_math=False, **how)
+@lru_cache(maxsize=8)
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)
 
 
 def _wrapped(lines: Iterable[str], width_px: int, size_px: int) -> list[str]:
@@ -202,12 +188,10 @@ def _line_height(size_px: int) -> int:
     return round(size_px * 1.5)
 
 
-def _save(figure: "Figure", path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+def _save(sheet: Image.Image, path: Path) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        FigureCanvasAgg(figure).print_png(draft, metadata={"Software": None})
+        sheet.save(draft, format="PNG")
         draft.replace(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,6 +1,8 @@
 """Which device runs the backbone, and what it computes in natively."""
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -12,8 +14,43 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 """Names of ``--precision`` and the types that weights and activations then have."""
 
 
+def resolve_devices(text: str) -> list[torch.device]:
+    """The devices for ``--device``; each gets a process of its own where there are several.
+
+    Parameters
+    ----------
+    text : str
+        ``auto`` (all of CUDA, else MPS, else the CPU), ``cpu``, ``cuda`` (all), ``cuda:N``,
+        ``mps``, or several separated by commas.
+
+    Returns
+    -------
+    list of torch.device
+        At least one, all of one kind.
+
+    Raises
+    ------
+    UsageError
+        The text names no device, or devices of different kinds.
+    MissingResourceError
+        A device is not there.
+    """
+    n_cuda = torch.cuda.device_count()
+    if text == "auto" and n_cuda:
+        text = "cuda"
+    if text == "cuda" and n_cuda > 1:
+        text = ",".join(f"cuda:{number}" for number in range(n_cuda))
+    devices = [resolve_device(one.strip()) for one in text.split(",")]
+    if len({device.type for device in devices}) > 1:
+        raise UsageError(
+            f"--device {text}: features of different kinds of devices differ in their last bits; "
+            "name devices of one kind"
+        )
+    return devices
+
+
 def resolve_device(text: str) -> torch.device:
-    """The device for ``--device``.
+    """One device.
 
     Parameters
     ----------
@@ -35,22 +72,36 @@ def resolve_device(text: str) -> torch.device:
         text = "cuda" if torch.cuda.is_available() else "cpu"
         if text == "cpu" and torch.backends.mps.is_available():
             text = "mps"
+    expected = "expected auto, cpu, cuda, cuda:N, mps, or several of a kind separated by commas"
     try:
         device = torch.device(text)
     except RuntimeError:
-        raise UsageError(f"--device {text}: expected auto, cpu, cuda, cuda:N or mps") from None
+        raise UsageError(f"--device {text}: {expected}") from None
     there = {
         "cpu": True,
         "cuda": (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if device.type not in there:
-        raise UsageError(f"--device {text}: expected auto, cpu, cuda, cuda:N or mps")
+        raise UsageError(f"--device {text}: {expected}")
     if not there[device.type]:
         raise MissingResourceError(
             f"--device {text} is not there: `featurecache doctor` lists what torch sees"
         )
     return device
+
+
+@contextmanager
+def threads_kept() -> Iterator[int]:
+    """Give torch back its number of CPU threads afterwards; yields that number.
+
+    A feature set is computed with the threads of its plan, which is nobody else's business.
+    """
+    before = torch.get_num_threads()
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
 
 
 def native_bf16(device: torch.device) -> bool:

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from featurecache.location import Location
+
 REQUIRED = ("torch", "torchvision", "timm", "zarr", "pydicom", "sklearn", "safetensors", "skops")
 _COMPILERS = ("c++", "g++", "clang++")
 _LOW_SPACE_BYTES = 5 * 10**9
@@ -27,12 +29,12 @@ _NATIVE = (
 Problem = dict[str, str]
 
 
-def examine(store: Path = Path("cache.zarr")) -> dict[str, Any]:
+def examine(store: Location = Path("cache.zarr")) -> dict[str, Any]:
     """Look at everything that the commands depend on.
 
     Parameters
     ----------
-    store : Path
+    store : Path or str
         Where features would go; the free space there is reported.
 
     Returns
@@ -228,7 +230,9 @@ def _weights(_: list[Problem]) -> list[dict[str, Any]]:
     return found
 
 
-def _space(store: Path, problems: list[Problem]) -> list[dict[str, Any]]:
+def _space(store: Location, problems: list[Problem]) -> list[dict[str, Any]]:
+    if isinstance(store, str):  # a bucket does not say
+        return []
     folder = store.absolute().parent
     while not folder.exists():
         folder = folder.parent

@@ -1,11 +1,13 @@
 """Batches of decoded slices to features, on the device."""
 
+import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -15,9 +17,33 @@ from featurecache.backbones import Backbone
 from featurecache.devices import PRECISIONS
 from featurecache.recipe import Recipe
 from featurecache.transforms import to_input
+from featurecache.views import matrices
 
 if TYPE_CHECKING:
     from featurecache.pixels import Decoded
+
+_AT_ONCE = 64  # slices transformed together on a device, whatever the batch: bounds its memory
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A batch that is done.
+
+    Parameters
+    ----------
+    values : ndarray (n, D), float32
+        Rows of failed slices mean nothing.
+    transform_s, embed_s : float
+        Seconds that the device spent on it, by step.
+    """
+
+    values: np.ndarray
+    transform_s: float
+    embed_s: float
+
+    def result(self) -> "Embedded":
+        """The batch itself; on CUDA it is waited for here."""
+        return self
 
 
 class Embedder:
@@ -38,22 +64,19 @@ class Embedder:
         B, the same for every batch.
     compiled : bool
         Use torch.compile with frozen weights.
-
-    Attributes
-    ----------
-    transform_s, embed_s : float
-        Seconds spent so far, by step.
+    threads : int, optional
+        Threads of torch on the CPU; by default as many as it has now.
     """
 
     def __init__(
         self, backbone: Backbone, recipe: Recipe, device: torch.device, batch_size: int, *,
-        compiled: bool = False,
+        compiled: bool = False, threads: int | None = None,
     ) -> None:  # fmt: skip
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         self.recipe, self.device, self.batch_size = recipe, device, batch_size
         self.dim = backbone.dim
-        self.transform_s = self.embed_s = 0.0
+        self._threads, self._compiled = threads or torch.get_num_threads(), compiled
         self._dtype = PRECISIONS[recipe.precision]
         module = deepcopy(backbone.module)  # .to() would round the caller's weights in place
         module = module.to(device, self._dtype).to(memory_format=torch.channels_last)
@@ -72,15 +95,28 @@ class Embedder:
         ndarray (len(slices), D), float32
             Rows of failed slices mean nothing.
         """
+        return self.submit(slices).result().values
+
+    def submit(self, slices: "Sequence[Decoded | None]") -> "Embedded | Pending":
+        """Begin with a batch of up to B slices.
+
+        Parameters
+        ----------
+        slices : sequence of Decoded or None
+            None where a slice failed.
+
+        Returns
+        -------
+        object
+            Its ``result()`` is the batch, done.
+        """
+        self._use_threads()
         started = perf_counter()
         images = self.images(slices)
-        self._wait()
         transformed = perf_counter()
         with torch.inference_mode():
             features = self._forward(images)[: len(slices)].float().cpu().numpy()
-        self.transform_s += transformed - started
-        self.embed_s += perf_counter() - transformed
-        return features
+        return Embedded(features, transformed - started, perf_counter() - transformed)
 
     def refusal(self, decoded: "Decoded") -> str | None:
         """Say why a slice cannot be embedded as the recipe asks.
@@ -118,52 +154,96 @@ class Embedder:
             images[places] = self._to_input([decoded for decoded in some if decoded is not None])
         return images.to(self._dtype, memory_format=torch.channels_last)
 
-    def bare_slices_per_s(self, repeats: int = 2) -> float:
+    def warm_up(self) -> float:
+        """Compile now rather than in the first batch; the seconds that took, 0 uncompiled."""
+        if not self._compiled:
+            return 0.0
+        self._use_threads()
+        started = perf_counter()
+        with torch.inference_mode():
+            self._forward(self._blank(self.batch_size))
+            self._synchronise()
+        return perf_counter() - started
+
+    def bare_slices_per_s(
+        self, repeats: int = 2, batch_size: int | None = None, *, halve: bool = True
+    ) -> float:
         """Speed of the backbone alone on this device, right now.
 
         Parameters
         ----------
         repeats : int
             Batches to time, after one that warms up.
+        batch_size : int, optional
+            Of these batches; by default B.
+        halve : bool
+            Where memory does not suffice, run a batch in halves; otherwise it raises.
 
         Returns
         -------
         float
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            Memory does not suffice.
         """
-        side = self.recipe.zoom or self.recipe.size
-        images = torch.zeros(self.batch_size, 3, side, side, device=self.device, dtype=self._dtype)
-        images = images.contiguous(memory_format=torch.channels_last)
+        self._use_threads()
+        images = self._blank(batch_size or self.batch_size)
+        forward = self._forward if halve else self._module
         with torch.inference_mode():
-            self._forward(images)
-            self._wait()
+            forward(images)
+            self._synchronise()
             started = perf_counter()
             for _ in range(repeats):
-                self._forward(images)
-            self._wait()
-        return repeats * self.batch_size / (perf_counter() - started)
+                forward(images)
+            self._synchronise()
+        return repeats * len(images) / (perf_counter() - started)
+
+    def _blank(self, n_images: int) -> Tensor:
+        """Black images, as a batch is: outside of inference mode, or compilation sees another."""
+        side = self.recipe.zoom or self.recipe.size
+        images = torch.zeros(n_images, 3, side, side, device=self.device)
+        return images.to(self._dtype, memory_format=torch.channels_last)
+
+    def _use_threads(self) -> None:
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
 
     def _groups(self, slices: "Sequence[Decoded | None]") -> list[list[int]]:
         """Places to transform at once: one at a time on a CPU, where a slice fits the cache."""
         if self.device.type == "cpu":
             return [[place] for place, decoded in enumerate(slices) if decoded is not None]
-        return list(_places_by_shape(slices).values())
+        return [
+            places[start : start + _AT_ONCE]
+            for places in _places_by_shape(slices).values()
+            for start in range(0, len(places), _AT_ONCE)
+        ]
 
     def _to_input(self, slices: "Sequence[Decoded]") -> Tensor:
-        stored = np.stack([decoded.stored for decoded in slices])
         slope = torch.tensor([decoded.slope for decoded in slices], dtype=torch.float64)
         intercept = torch.tensor([decoded.intercept for decoded in slices], dtype=torch.float64)
         spacing_mm = torch.tensor(
             [(decoded.row_spacing_mm, decoded.column_spacing_mm) for decoded in slices],
             dtype=torch.float64,
         )
-        if self.device.type == "mps":
-            slope, intercept = slope.float(), intercept.float()
-        device = self.device
         with torch.inference_mode():
             return to_input(
-                torch.from_numpy(stored).to(device), slope.to(device), intercept.to(device),
-                self.recipe, spacing_mm,
+                self._to_device(slices), slope, intercept, self.recipe, spacing_mm,
+                self._placements(slices),
             )  # fmt: skip
+
+    def _placements(self, slices: "Sequence[Decoded]") -> Tensor | None:
+        """How the slices of an augmented view are placed: all of a series alike."""
+        view = self.recipe.view
+        if view is None:
+            return None
+        return matrices([view.placement(decoded.series) for decoded in slices]).to(self.device)
+
+    def _to_device(self, slices: "Sequence[Decoded]") -> Tensor:
+        """Stored values (n, H, W) of slices of one shape and type, on the device."""
+        stored = np.stack([decoded.stored for decoded in slices])
+        return torch.from_numpy(stored).to(self.device)
 
     def _forward(self, images: Tensor) -> Tensor:
         """Run the backbone; where memory does not suffice, in halves down to single images."""
@@ -175,9 +255,15 @@ class Embedder:
         halves = images.chunk(2)
         return torch.cat([self._forward(half) for half in halves])
 
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+    def _synchronise(self) -> None:
+        """Wait for the device: nothing to wait for here."""
+
+
+class Pending(Protocol):
+    """A batch that a device is busy with."""
+
+    def result(self) -> Embedded:
+        """Wait for it."""
 
 
 def precision_errors(fast: np.ndarray, exact: np.ndarray) -> tuple[float, float]:
@@ -228,6 +314,8 @@ def _compile(module: torch.nn.Module) -> torch.nn.Module:
     from torch._inductor import config
 
     config.freezing = True
+    # It says once that there is no CUDA, where a CUDA folder is; nobody asked.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     return torch.compile(module, dynamic=False)  # type: ignore[return-value]
 
 

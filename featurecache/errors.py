@@ -4,6 +4,7 @@
 
     FeatureCacheError            1
     ├── UsageError               2   an argument, a configuration file or a label file is wrong
+    │   └── CsvError             2   a CSV file cannot be read as a table
     ├── ReadError                3   one DICOM file cannot be used; carries a reason
     ├── MissingResourceError     4   weights, a decoder plugin or an extra is not installed
     └── StoreError               5
@@ -26,6 +27,10 @@ class UsageError(FeatureCacheError):
     """An argument, a configuration file or a label file is wrong."""
 
     exit_code = 2
+
+
+class CsvError(UsageError):
+    """A CSV file cannot be read as a table; the message names the line."""
 
 
 class ReadError(FeatureCacheError):

@@ -1,6 +1,7 @@
 """``featurecache scan --explain PATH``: what became of one file or one series, and why."""
 
 import json
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,8 @@ from featurecache.errors import UsageError
 from featurecache.index import Index
 from featurecache.select import Selection
 from featurecache.stacks import Stack
+
+_SERIES_LISTED = 20
 
 
 def explain(index_path: Path, path: Path, selection: Selection | None = None) -> str:
@@ -60,8 +63,9 @@ def _file(index: Index, identity: int, chosen: Chosen) -> str:
         lines.append(f"  {detail}")
     lines += [f"  warning: {warning}" for warning in json.loads(warnings)]
     if revision:
-        lines.append(f"  changed {revision} times since it was first scanned")
-    lines.append(f"  {size} bytes" if size >= 0 else "  size unknown")
+        times = "once" if revision == 1 else f"{revision} times"
+        lines.append(f"  changed {times} since it was first scanned")
+    lines.append(f"  {size:,} bytes" if size >= 0 else "  size unknown")
     places = index.database.execute(
         "SELECT frame, key, place, z_mm, "
         "(SELECT count(*) FROM frames AS other WHERE other.stack = stacks.id) "
@@ -94,11 +98,14 @@ def _folder(index: Index, folder: bytes, chosen: Chosen) -> str | None:
         lines.append(f"  {count:8}  {status}" + (f": {reason}" if reason else ""))
     keys = index.database.execute(
         "SELECT DISTINCT stacks.series_uid FROM stacks JOIN frames ON frames.stack = stacks.id "
-        "JOIN files ON files.id = file WHERE path >= ? AND path < ? ORDER BY 1 LIMIT 20",
+        "JOIN files ON files.id = file WHERE path >= ? AND path < ? ORDER BY 1",
         below,
     ).fetchall()
-    for (series_uid,) in keys:
+    for (series_uid,) in keys[:_SERIES_LISTED]:
         lines.append(_series(index, series_uid, chosen) or series_uid)
+    if len(keys) > _SERIES_LISTED:
+        more = len(keys) - _SERIES_LISTED
+        lines.append(f"and {more:,} more series: name a folder below, or see `scan --json`")
     return "\n".join(lines)
 
 
@@ -108,15 +115,25 @@ def _series(index: Index, series: str, chosen: Chosen) -> str | None:
 
 
 def _stack(stack: Stack, left_out: str | None) -> str:
-    lines = [f"series {stack.key}: {len(stack.slices)} slices"]
+    count = len(stack.slices)
+    lines = [f"series {stack.key}: {count} slice{'s' * (count != 1)}"]
     reason = stack.reason or left_out
     lines.append("  used" if reason is None else f"  not used: {reason}")
     lines += [f"  warning: {warning}" for warning in stack.warnings]
-    lines.append(
-        f"  tilt {stack.tilt_deg:.1f} degrees, median gap {stack.median_gap_mm:.2f} mm, "
-        f"thickness {stack.thickness_mm:g} mm, field of view {stack.fov_mm:.0f} mm"
+    measures = (
+        _measure("tilt", stack.tilt_deg, ".1f", "degrees"),
+        _measure("median gap", stack.median_gap_mm, ".2f", "mm"),
+        _measure("thickness", stack.thickness_mm, "g", "mm"),
+        _measure("field of view", stack.fov_mm, ".0f", "mm"),
     )
+    lines.append(f"  {', '.join(measures)}")
+    texts = [" ".join(text.split()) for text in (stack.kernel, stack.description)]
+    lines.append(f"  kernel {texts[0] or 'unknown'}, description {texts[1] or 'unknown'}")
     return "\n".join(lines)
+
+
+def _measure(name: str, value: float, digits: str, unit: str) -> str:
+    return f"{name} unknown" if math.isnan(value) else f"{name} {value:{digits}} {unit}"
 
 
 def _printable(path: bytes) -> str:

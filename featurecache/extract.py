@@ -1,77 +1,75 @@
-"""Stage 1: plan, then units -> decode -> transform -> embed -> commit."""
+"""Stage 1: plan once, then units -> decode -> transform -> embed -> commit."""
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from featurecache import arrays
-from featurecache.arrays import OK
-from featurecache.backbones import Backbone, check_backbone, load_backbone
-from featurecache.chosen import Chosen, choose
-from featurecache.devices import keep_freed_memory, native_bf16, resolve_device
-from featurecache.embed import Embedder, can_compile
-from featurecache.engines.local import Timing, Unit, run
-from featurecache.errors import FeatureCacheError, UsageError
-from featurecache.extract_report import ExtractReport
-from featurecache.feature_array import FeatureArray
+from featurecache.backbones import Backbone, check_backbone
+from featurecache.chosen import choose
+from featurecache.devices import keep_freed_memory, resolve_devices
+from featurecache.engines import local, ray
+from featurecache.engines.cluster import Cluster, import_ray, join_cluster
+from featurecache.errors import FeatureCacheError
+from featurecache.extract_report import ExtractReport, FeatureReport, ShardReport
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
-from featurecache.locks import store_lock
-from featurecache.options import ExtractOptions, check_options
-from featurecache.plan import (
-    Plan,
-    add_features,
-    add_part,
-    check_plan,
-    check_recipe,
-    check_requests,
-)
-from featurecache.pool import default_workers
-from featurecache.proof import prove, sample, unproven
-from featurecache.reasons import PASSING_REASONS
-from featurecache.recipe import Recipe, parse_windows
-from featurecache.rows import RowSource
+from featurecache.job import Job
+from featurecache.locks import shard_lock, store_lock
+from featurecache.open_storage import open_storage
+from featurecache.options import FeatureOptions, RunOptions, check_options
+from featurecache.parts import dropped_series, series_tables
+from featurecache.prepare import Prepared, prepare
+from featurecache.recipe import parse_windows
+from featurecache.runner import Runner, follow_plans, open_backbone
 from featurecache.scan_document import scan_document
 from featurecache.select import Selection
+from featurecache.storage import Storage
+from featurecache.timing import Timing
+from featurecache.units import Work, count_slices
 from featurecache.weights import WeightsSource
 
-_log = logging.getLogger(__name__)
+__all__ = ["FeatureOptions", "RunOptions", "extract", "preflight"]
 
-_CPU_BATCH, _GPU_BATCH = 16, 128
-_COMPILE_FROM_SLICES = 20_000
-_BARE_FROM_BATCHES = 20
-_CPU_WORKERS = 4
+Progress = Callable[[int, int], None]
 
 
 def extract(
-    index_path: Path, store: Path, options: ExtractOptions, identifiers: Identifiers, *,
-    selection: Selection | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    index_path: Path, store: str | Path | Storage, features: Sequence[FeatureOptions],
+    run: RunOptions, identifiers: Identifiers, *, selection: Selection | None = None,
+    refresh: Callable[[], object] | None = None, progress: Progress | None = None,
+    waiting: Callable[[str], None] | None = None,
 ) -> ExtractReport:  # fmt: skip
-    """Run a frozen backbone once over every slice of the index and commit the features.
+    """Run frozen backbones once over every slice of the index and commit the features.
 
-    Units that are committed already are not computed again, so an interrupted run continues.
+    Each slice is read and decoded once for all feature sets. Units that are committed already are
+    not computed again, so an interrupted run continues.
 
     Parameters
     ----------
     index_path : Path
         What `featurecache.scan.scan` wrote.
-    store : Path
-        Folder of the store; made if it is not there.
-    options : ExtractOptions
-        Backbone, recipe and how to compute.
+    store : str, Path or Storage
+        The store; made if it is not there.
+    features : sequence of FeatureOptions
+        Backbones and recipes, one a feature set.
+    run : RunOptions
+        Where and how to compute.
     identifiers : Identifiers
         Turns UIDs into store ids.
     selection : Selection, optional
         Which series of the index are new work; what the store has stays whatever it says.
+    refresh : callable, optional
+        Brings the index up to date. Called before the plan is made, with the store locked, and
+        not by a shard that joins others at work.
     progress : callable, optional
         Called with (slices done, slices to do).
+    waiting : callable, optional
+        Told who it is, when this shard waits for another one to make the plan.
 
     Returns
     -------
@@ -85,238 +83,199 @@ def extract(
         Weights or a device are not there.
     StoreError
         The store is locked, damaged, or was made with another recipe, plan or key.
+    FeatureCacheError
+        One of several processes failed.
     """
-    device = preflight(store, options)
+    store = open_storage(store, durable=run.durable)
+    devices = preflight(store, features, run)
     keep_freed_memory()
-    backbone = load_backbone(
-        options.backbone, options.weights, layer=options.layer, pool=options.pool,
-        size=options.zoom or options.size,
-    )  # fmt: skip
-    with store_lock(store):
-        with Index.open(index_path, readonly=True) as index:
-            chosen = choose(index, selection)
-            chosen.check()
-            job = _Extraction(index, store, options, identifiers, backbone, device, chosen)
-        return job.report(job.compute(progress))
+    shares = () if run.shard is None else (run.shard,)
+    job = Job(index_path, store, tuple(features), run, identifiers, shares)
+    backbones = [open_backbone(options) for options in features]
+
+    def make_ready() -> Prepared:
+        if refresh is not None:
+            refresh()
+        beside = cluster.per_machine if cluster else len(devices)
+        processes = cluster.n_actors if cluster else beside * (run.shard.of if run.shard else 1)
+        return prepare(
+            job, backbones, devices[0], selection, processes=processes, beside=beside
+        )  # fmt: skip
+
+    with ExitStack() as stack:
+        cluster = None
+        if run.engine == "ray":
+            cluster = stack.enter_context(join_cluster(run, devices[0]))
+        lock, prepared = stack.enter_context(_locked(job, make_ready, waiting))
+        extraction = _Extraction(job, backbones, devices, prepared, selection, cluster)
+        return extraction.run(lock, progress)
 
 
-def preflight(store: Path, options: ExtractOptions) -> torch.device:
+def preflight(
+    store: str | Path | Storage, features: Sequence[FeatureOptions], run: RunOptions
+) -> list[torch.device]:
     """Find what can be found wrong before any file is read.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
-    options : ExtractOptions
+    store : str, Path or Storage
+        The store.
+    features : sequence of FeatureOptions
         What was asked for.
+    run : RunOptions
+        How.
 
     Returns
     -------
-    torch.device
-        Where the backbone will run.
+    list of torch.device
+        Where the backbones will run.
 
     Raises
     ------
     UsageError
         An option is wrong.
     MissingResourceError
-        A weights file or the device is not there.
+        A weights file, a device or the package ray is not there.
     StoreError
-        The store is locked, or its folder cannot be written.
+        The store's folder cannot be written.
     """
-    check_options(options)
-    parse_windows(options.windows)
-    arrays.check_name(options.feature_name)
-    check_backbone(options.backbone)
-    WeightsSource.parse(options.weights)
-    with store_lock(store):
-        if store.exists():
-            arrays.check_writable(store)
-    return resolve_device(options.device)
+    check_options(features, run)
+    if run.engine == "ray":
+        import_ray()
+    for one in features:
+        parse_windows(one.windows)
+        arrays.check_name(one.feature_name)
+        check_backbone(one.backbone)
+        WeightsSource.parse(one.weights)
+    open_storage(store).check_writable()
+    return resolve_devices(run.device)
 
 
+@contextmanager
+def _locked(
+    job: Job, make_ready: Callable[[], Prepared], waiting: Callable[[str], None] | None
+) -> Iterator[tuple[int | None, Prepared | None]]:
+    """Hold the store, planned: a file descriptor of its lock if it has one, and the plans.
+
+    No plans where another shard has made them, or may have changed them since.
+    """
+    if job.run.shard is None or job.store.folder is None:
+        with store_lock(job.store) as descriptor:
+            yield descriptor, make_ready()
+        return
+    with shard_lock(job.store, job.run.shard) as lock:
+        lock.enter(waiting)
+        if lock.alone:
+            make_ready()
+            lock.share()
+        yield lock.fileno(), None
+
+
+@dataclass(frozen=True, slots=True)
 class _Extraction:
-    """One run: what it was told, and the plan that came of it."""
+    """One run over a store that is planned and locked."""
 
-    def __init__(
-        self, index: Index, store: Path, options: ExtractOptions, identifiers: Identifiers,
-        backbone: Backbone, device: torch.device, chosen: Chosen,
-    ) -> None:  # fmt: skip
-        self._store, self._options, self._chosen = store, options, chosen
-        self._backbone, self._device, self._name = backbone, device, options.feature_name
-        self._prepare_store(index, identifiers)
-        self._document = scan_document(index, identifiers, chosen)
-        plan = check_plan(store, self._name, device.type)
-        if plan is not None:
-            check_recipe(store, self._name, self._recipe(self._wanted_precision(plan)))
-            check_requests(plan, options)
-        add_part(store, index, identifiers, chosen.series)
-        self._source = RowSource(store, index, identifiers)
-        self._unselected = self._source.count_series(map(identifiers.series, chosen.series))
-        self._plan = plan or self._make_plan()
-        torch.set_num_threads(self._plan.threads)
-        recipe = self._recipe(self._plan.precision["used"])
-        unit = options.unit_slices
-        unit = unit and -(-unit // self._plan.batch_size) * self._plan.batch_size
-        add_features(store, self._name, recipe, self._plan, dim=backbone.dim, unit=unit)
-        self._embedder = self._make_embedder(recipe, self._plan)
-        self._arrays = [
-            FeatureArray(store, part, self._name, writable=True)
-            for part in arrays.list_parts(store)
-        ]
+    job: Job
+    backbones: Sequence[Backbone]
+    devices: Sequence[torch.device]
+    prepared: Prepared | None
+    selection: Selection | None
+    cluster: Cluster | None
 
-    def _prepare_store(self, index: Index, identifiers: Identifiers) -> None:
-        if next(iter(index.stacks()), None) is None:
-            raise UsageError(
-                f"{index.root} has no usable CT series: `featurecache scan` says what became of "
-                "each file"
-            )
-        arrays.create_store(self._store, identifiers.digest)
-        identifiers.check(arrays.read_root(self._store)["key_digest"])
-        arrays.remove_debris(self._store)
+    def run(self, lock: int | None, progress: Progress | None) -> ExtractReport:
+        """Compute what is left and report."""
+        catalogue = self.prepared.catalogue if self.prepared else None
+        with Index.open(self.job.index, readonly=True) as index:
+            work = Work(self.job, index, catalogue)
+            timing = self._compute(work, lock, progress)
+            return self._report(work, timing, index)
 
-    def compute(self, progress: Callable[[int, int], None] | None) -> Timing:
-        """Compute the units that are missing."""
-        if self._options.plan_only:
-            return Timing()
-        units = [unit for array in self._arrays for unit in self._units(array)]
-        total, done = sum(int(unit.wanted.sum()) for unit in units), 0
-        self._bare = self._measure_bare(total)
+    def _compute(self, work: Work, lock: int | None, progress: Progress | None) -> Timing:
+        if self.job.run.plan_only:
+            return Timing.nothing(len(self.job.features))
+        units = work.units()
+        advance = _counted(count_slices(units), progress)
+        if self.cluster is not None:
+            kind = self.devices[0].type
+            return ray.run_on(self.cluster, self.job, kind, work, units, progress=advance)
+        if len(self.devices) > 1:
+            jobs = self.job.on([str(device) for device in self.devices])
+            return local.run_on(jobs, lock=lock, progress=advance)
+        planned = (
+            self.prepared.planned if self.prepared
+            else follow_plans(self.job, self.backbones, self.devices[0])
+        )  # fmt: skip
+        return Runner(self.job, work, planned, self.devices[0]).compute(units, advance)
 
-        def advance(n_slices: int) -> None:
-            nonlocal done
-            done += n_slices
-            if progress is not None:
-                progress(done, total)
-
-        return run(units, self._source, self._embedder, workers=self._workers(), progress=advance)
-
-    def report(self, timing: Timing) -> ExtractReport:
+    def _report(self, work: Work, timing: Timing, index: Index) -> ExtractReport:
         """The account: failed slices of this run and earlier ones move their files to failed."""
-        document = self._document
-        failed, failed_rows = self._failed_files()
-        failed = {path: why for path, why in failed.items() if path not in self._chosen.files}
-        counts = document["files"]
-        counts["used"] -= len(failed)
-        counts["failed"] += len(failed)
-        if counts["seen"] != counts["used"] + counts["skipped"] + counts["failed"]:
-            raise FeatureCacheError(f"files do not add up: {counts}; this is a bug")
-        document["reasons"] += [
-            {"kind": "failed", "reason": reason, "count": count}
-            for reason, count in sorted(Counter(failed.values()).items())
-        ]
-        document["reasons"] += [
-            {"kind": "warning", "reason": warning, "count": count}
-            for warning, count in sorted(timing.warnings.items())
-        ]
-        return ExtractReport(
-            name=self._name, scan=document,
-            units=sum(array.n_units for array in self._arrays),
-            units_done=sum(len(array.units_done()) for array in self._arrays),
-            rows=sum(array.shape[0] for array in self._arrays), dim=self._backbone.dim,
-            failed_rows=failed_rows, missing_series=self._source.missing_series(), timing=timing,
-            unselected_series=self._unselected,
-            bare_slices_per_s=getattr(self, "_bare", None), precision=dict(self._plan.precision),
-        )  # fmt: skip
-
-    def _recipe(self, precision: str) -> Recipe:
-        options, backbone, framing = self._options, self._backbone, self._options.framing
-        return Recipe(
-            backbone=backbone.name, weights=backbone.weights,
-            weights_source=backbone.weights_source, layer=backbone.layer, pool=options.pool,
-            windows=parse_windows(options.windows), size=options.size, zoom=options.zoom,
-            mean=backbone.mean, std=backbone.std, precision=precision, dtype=options.dtype,
-            resize=framing.words, spacing_mm=framing.spacing_mm, fov_mm=framing.fov_mm,
-        )  # fmt: skip
-
-    def _wanted_precision(self, plan: Plan) -> str:
-        asked = self._options.precision
-        return str(plan.precision["used"]) if asked == "auto" else asked
-
-    def _workers(self) -> int:
-        cores = default_workers()
-        return self._options.workers or (min(cores, _CPU_WORKERS) if self._on_cpu() else cores)
-
-    def _on_cpu(self) -> bool:
-        return self._device.type == "cpu"
-
-    def _make_embedder(self, recipe: Recipe, plan: Plan) -> Embedder:
-        return Embedder(
-            self._backbone, recipe, self._device, plan.batch_size, compiled=plan.compiled
-        )
-
-    def _make_plan(self) -> Plan:
-        options = self._options
-        batch_size = options.batch_size or (_CPU_BATCH if self._on_cpu() else _GPU_BATCH)
-        draft = Plan(
-            self._device.type, batch_size, torch.get_num_threads(), self._compiled(),
-            options.strict, {"used": "fp32"},
-        )  # fmt: skip
-        fast = options.precision
-        if fast == "auto":
-            fast = "bf16" if native_bf16(self._device) else "fp32"
-        return replace(draft, precision=self._prove(fast, draft))
-
-    def _compiled(self) -> bool:
-        if self._options.compile == "on" and not can_compile(self._device):
-            _log.warning("--compile on: no compiler was found, so the network runs uncompiled")
-            return False
-        if self._options.compile != "auto":
-            return self._options.compile == "on"
-        rows = sum(
-            len(arrays.read_table(self._store, part, "slices"))
-            for part in arrays.list_parts(self._store)
-        )
-        return rows >= _COMPILE_FROM_SLICES and can_compile(self._device)
-
-    def _prove(self, fast: str, plan: Plan) -> dict[str, Any]:
-        """Compare a first batch with float32 and decide."""
-        if fast == "fp32":
-            return unproven("fp32")
-        part = arrays.list_parts(self._store)[-1]
-        n_rows = len(arrays.read_table(self._store, part, "slices"))
-        slices = sample(self._source, part, n_rows, plan.batch_size)
-        eager = replace(plan, compiled=False)
-        limit = self._options.max_relative_error if self._options.precision == "auto" else None
-        embedder = self._make_embedder(self._recipe("fp32"), eager)
-        slices = [decoded for decoded in slices if embedder.refusal(decoded) is None]
-        return prove(lambda p: self._make_embedder(self._recipe(p), eager)(slices), fast, limit)
-
-    def _measure_bare(self, total: int) -> float | None:
-        if total < _BARE_FROM_BATCHES * self._plan.batch_size:
-            return None
-        return self._embedder.bare_slices_per_s()
-
-    def _units(self, array: FeatureArray) -> Iterator[Unit]:
-        """What is left to do: units without a commit, and failed rows to be tried again."""
-        missing, done = self._source.missing(array.part), array.units_done()
-        for number in sorted(set(range(array.n_units)) - done):
-            if self._options.accept_missing or not missing[_slice(array.rows(number))].any():
-                yield Unit(array, number)
-        if self._options.retry_failed:
-            status = array.read_status()
-            again = np.isin(status, sorted(PASSING_REASONS)) & self._source.current(array.part)
-            again &= ~missing
-            for number in sorted(done):
-                rows = array.rows(number)
-                retry = frozenset((np.flatnonzero(again[_slice(rows)]) + rows.start).tolist())
-                if retry:
-                    yield Unit(array, number, retry)
-
-    def _failed_files(self) -> tuple[dict[str, str], int]:
-        """File -> reason over all parts, and the number of failed rows."""
+        chosen = choose(index, self.selection)
+        identifiers = self.job.identifiers
+        document = scan_document(index, identifiers, chosen)
         failed: dict[str, str] = {}
-        rows = 0
-        for array in self._arrays:
-            status = array.read_status()
-            bad = np.flatnonzero((status > OK) & self._source.current(array.part))
-            rows += len(bad)
-            for row in bad.tolist():
-                path = self._source.path(array.part, row)
-                if path is not None:
-                    failed.setdefault(path, array.reason(int(status[row])))
-        return failed, rows
+        failed_rows = 0
+        for part, row, reason in work.failed_rows():
+            failed_rows += 1
+            path = work.source.path(part, row)
+            if path is not None and path not in chosen.files:
+                failed.setdefault(path, reason)
+        _move_to_failed(document, failed, timing.warnings)
+        return ExtractReport(
+            features=[
+                self._feature_report(work, timing, place) for place in range(len(work.arrays))
+            ],
+            scan=document, failed_rows=failed_rows, missing_series=work.source.missing_series(),
+            unselected_series=work.source.count_series(map(identifiers.series, chosen.series)),
+            dropped_series=dropped_series(series_tables(self.job.store)),
+            timing=timing, shard=self._shard_report(work),
+        )  # fmt: skip
+
+    def _feature_report(self, work: Work, timing: Timing, place: int) -> FeatureReport:
+        parts, name = work.arrays[place], self.job.names[place]
+        return FeatureReport(
+            name=name, units=sum(array.n_units for array in parts),
+            units_done=sum(len(array.units_done()) for array in parts),
+            rows=sum(array.shape[0] for array in parts), dim=parts[0].shape[1],
+            failed_rows=work.n_failed(place), plan=parts[0].attributes["plan"],
+            compilation=self.prepared.compilations.get(name) if self.prepared else None,
+            timing=timing.features[place],
+        )  # fmt: skip
+
+    def _shard_report(self, work: Work) -> ShardReport | None:
+        if self.job.run.shard is None:
+            return None
+        shares = [(array, work.share(array)) for parts in work.arrays for array in parts]
+        return ShardReport(
+            self.job.run.shard, units=sum(len(share) for _, share in shares),
+            units_done=sum(len(share & array.units_done()) for array, share in shares),
+        )  # fmt: skip
 
 
-def _slice(rows: range) -> slice:
-    return slice(rows.start, rows.stop)
+def _counted(total: int, progress: Progress | None) -> Callable[[int], None]:
+    done = 0
+
+    def advance(n_slices: int) -> None:
+        nonlocal done
+        done += n_slices
+        if progress is not None:
+            progress(done, total)
+
+    return advance
+
+
+def _move_to_failed(
+    document: dict[str, object], failed: dict[str, str], warnings: Counter[str]
+) -> None:
+    """Count files that could not be decoded as failed, and add what was found in pixels."""
+    counts, reasons = document["files"], document["reasons"]
+    if not isinstance(counts, dict) or not isinstance(reasons, list):
+        raise TypeError("not the document of a scan")
+    counts["used"] -= len(failed)
+    counts["failed"] += len(failed)
+    if counts["seen"] != counts["used"] + counts["skipped"] + counts["failed"]:
+        raise FeatureCacheError(f"files do not add up: {counts}; this is a bug")
+    for kind, found in (("failed", Counter(failed.values())), ("warning", warnings)):
+        reasons += [
+            {"kind": kind, "reason": reason, "count": count}
+            for reason, count in sorted(found.items())
+        ]

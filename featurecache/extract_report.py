@@ -1,12 +1,129 @@
 """What an extraction did: the account, where time went, and how fast it was."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from featurecache.engines.local import Timing
+from featurecache.options import Shard
+from featurecache.timing import FeatureTiming, Timing
+from featurecache.trials import Compilation
 
 _BETWEEN_SLICES_SHOWN = 0.05
-_STEPS = ("read", "decode", "wait", "transform", "embed", "write", "wall")
+_LISTED = 5
+_STEPS = ("read", "decode", "wait", "transform", "embed", "write", "compile", "wall")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureReport:
+    """One feature set at the end of a run.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    units, units_done : int
+        In the plan; committed now.
+    rows, dim : int
+        Shape (N, D) over all parts.
+    failed_rows : int
+        Rows without features, of all runs; superseded series do not count.
+    plan : mapping
+        As stored: batch size, precision, ...
+    compilation : Compilation or None
+        What was measured for its plan in this run.
+    timing : FeatureTiming
+        Of this run.
+    """
+
+    name: str
+    units: int
+    units_done: int
+    rows: int
+    dim: int
+    failed_rows: int
+    plan: Mapping[str, Any]
+    compilation: Compilation | None
+    timing: FeatureTiming
+
+    def document(self) -> dict[str, Any]:
+        """One entry of ``features`` in ``extract --json``."""
+        measured = asdict(self.compilation) if self.compilation else {}
+        return {
+            "name": self.name,
+            "units": self.units,
+            "units_done": self.units_done,
+            "units_this_run": self.timing.units,
+            "slices": self.rows,
+            "slices_failed": self.failed_rows,
+            "slices_this_run": self.timing.slices,
+            "dim": self.dim,
+            "seconds": {
+                "transform": round(self.timing.transform_s, 3),
+                "embed": round(self.timing.embed_s, 3),
+            },
+            "bare_slices_per_s": _rounded(self.timing.bare_slices_per_s),
+            "batch_size": self.plan["batch_size"],
+            "precision": dict(self.plan["precision"]),
+            "compile": {
+                "used": self.plan["compiled"],
+                "note": self.plan.get("compile", ""),
+                **{
+                    name: _rounded(measured.get(name))
+                    for name in ("eager_slices_per_s", "compiled_slices_per_s", "seconds")
+                },
+            },
+        }
+
+    def text(self) -> str:
+        """The same in two or three lines."""
+        lines = [
+            f"features   {self.name}: {self.rows} slices x {self.dim}, "
+            f"{self.units_done} of {self.units} units, {self.failed_rows} slices failed",
+            f"precision  {self._precision_line()}",
+        ]
+        if self.plan["compiled"]:
+            lines.append(f"compiled   {self._compile_line()}")
+        return "\n".join(lines)
+
+    def _precision_line(self) -> str:
+        precision = self.plan["precision"]
+        line = str(precision["used"])
+        if precision.get("relative_error") is not None:
+            line += f", {precision['relative_error']:.2%} from float32"
+        between = precision.get("between_slices")
+        if between is not None and between > _BETWEEN_SLICES_SHOWN:
+            line += f" ({between:.0%} of what varies between slices)"
+        return line + (f"; {precision['note']}" if precision.get("note") else "")
+
+    def _compile_line(self) -> str:
+        line, measured = str(self.plan.get("compile") or "as planned"), self.compilation
+        if measured is None or measured.compiled_slices_per_s is None:
+            return line
+        return (
+            f"{line}; {measured.eager_slices_per_s:.0f} slices/s before, "
+            f"{measured.compiled_slices_per_s:.0f} after"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What one of several jobs was to do, and did.
+
+    Parameters
+    ----------
+    shard : Shard
+        Which.
+    units, units_done : int
+        Of its share, in all feature sets.
+    """
+
+    shard: Shard
+    units: int
+    units_done: int
+
+    def document(self) -> dict[str, Any]:
+        """``shard`` of ``extract --json``."""
+        return {**asdict(self.shard), "units": self.units, "units_done": self.units_done}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,41 +132,34 @@ class ExtractReport:
 
     Parameters
     ----------
-    name : str
-        Name of the feature set.
+    features : sequence of FeatureReport
+        One a feature set.
     scan : dict
         The document of ``scan --json`` after extraction: files whose pixels could not be read
         have moved from used to failed.
-    units, units_done : int
-        In the plan; committed now.
-    rows, dim : int
-        Shape (N, D) of the feature set over all parts.
     failed_rows : int
-        Rows without features, of all runs; superseded series do not count.
+        Slices without features in some set, of all runs; of a shard, those of its share.
     missing_series : int
         Series of the store that are not, or no longer usable, in the index.
     unselected_series : int
         Series of the store that this run's selection would leave out; they stay.
+    dropped_series : list of str
+        Store ids of series that were in the store and are read no longer: their files changed,
+        and the rest of their SeriesInstanceUID was written again without them.
     timing : Timing
         Of this run.
-    bare_slices_per_s : float or None
-        Speed of the backbone alone, measured in this run; None where it was too short.
-    precision : dict
-        As in the plan.
+    shard : ShardReport, optional
+        Where this run was one of several.
     """
 
-    name: str
+    features: Sequence[FeatureReport]
     scan: dict[str, Any]
-    units: int
-    units_done: int
-    rows: int
-    dim: int
     failed_rows: int
     missing_series: int
     unselected_series: int
+    dropped_series: list[str]
     timing: Timing
-    bare_slices_per_s: float | None
-    precision: dict[str, Any]
+    shard: ShardReport | None = None
 
     @property
     def exit_code(self) -> int:
@@ -57,10 +167,42 @@ class ExtractReport:
         return 3 if self.scan["files"]["failed"] or self.failed_rows or self.waiting else 0
 
     @property
+    def name(self) -> str:
+        """Names of the feature sets, separated by commas."""
+        return ",".join(one.name for one in self.features)
+
+    @property
+    def units(self) -> int:
+        """Units in the plan, of all feature sets."""
+        return sum(one.units for one in self.features)
+
+    @property
+    def units_done(self) -> int:
+        """Units committed now, of all feature sets."""
+        return sum(one.units_done for one in self.features)
+
+    @property
+    def rows(self) -> int:
+        """Rows N of all parts."""
+        return self.features[0].rows
+
+    @property
+    def dim(self) -> int:
+        """Features of a slice, of all feature sets together."""
+        return sum(one.dim for one in self.features)
+
+    @property
+    def precision(self) -> dict[str, Any]:
+        """As in the plan; of several feature sets, of that which is furthest from float32."""
+        all_of_them = [dict(one.plan["precision"]) for one in self.features]
+        return max(all_of_them, key=lambda one: one.get("relative_error") or 0.0)
+
+    @property
     def waiting(self) -> int:
         """Units that were not computed because a series of theirs is not in the index."""
         ran = self.units_done or self.timing.units
-        return self.units - self.units_done if self.missing_series and ran else 0
+        mine = self.shard or self
+        return mine.units - mine.units_done if self.missing_series and ran else 0
 
     @property
     def slices_per_s(self) -> float | None:
@@ -69,8 +211,14 @@ class ExtractReport:
         return timing.slices / timing.wall_s if timing.slices and timing.wall_s else None
 
     @property
+    def bare_slices_per_s(self) -> float | None:
+        """What the bare backbones, one after another, would have reached on these slices."""
+        bare_s = self.timing.bare_s
+        return self.timing.slices / bare_s if bare_s else None
+
+    @property
     def fraction_of_bare(self) -> float | None:
-        """This run's speed as a fraction of the bare backbone's."""
+        """This run's speed as a fraction of the bare backbones'."""
         if self.bare_slices_per_s is None or self.slices_per_s is None:
             return None
         return self.slices_per_s / self.bare_slices_per_s
@@ -103,21 +251,20 @@ class ExtractReport:
             "dim": self.dim,
             "series_not_in_index": self.missing_series,
             "series_not_selected_now": self.unselected_series,
+            "series_read_no_longer": self.dropped_series,
             "seconds": {step: round(getattr(timing, f"{step}_s"), 3) for step in _STEPS},
             "bound_by": self.bound_by,
             "slices_per_s": _rounded(self.slices_per_s),
             "bare_slices_per_s": _rounded(self.bare_slices_per_s),
             "fraction_of_bare": _rounded(self.fraction_of_bare),
             "precision": self.precision,
+            "shard": None if self.shard is None else self.shard.document(),
+            "features": [one.document() for one in self.features],
         }
 
     def text(self) -> str:
         """The same for people, a few lines."""
-        lines = [
-            f"features   {self.name}: {self.rows} slices x {self.dim}, "
-            f"{self.units_done} of {self.units} units, {self.failed_rows} slices failed",
-            f"precision  {self._precision_line()}",
-        ]
+        lines = [one.text() for one in self.features]
         if self.missing_series:
             lines.append(self._missing_line())
         if self.unselected_series:
@@ -125,20 +272,29 @@ class ExtractReport:
                 f"selection  {self.unselected_series} series of the store are not selected now; "
                 "their features stay and are read. Another --store leaves them out"
             )
+        if self.dropped_series:
+            lines.append(self._dropped_line())
+        lines += self._run_lines()
+        if self.shard is not None:
+            lines.append(self._shard_line(self.shard))
+        return "\n".join(lines)
+
+    def _run_lines(self) -> list[str]:
         if self.slices_per_s is None:
-            return "\n".join([*lines, "this run   computed nothing"])
+            return ["this run   computed nothing"]
         timing = self.timing
         speed = f"{timing.slices} slices in {timing.wall_s:.1f} s, {self.slices_per_s:.1f} slices/s"
         if self.fraction_of_bare is not None:
-            speed += f", {self.fraction_of_bare:.2f} of the bare backbone"
+            bare = "backbone" if len(self.features) == 1 else "backbones together"
+            speed += f", {self.fraction_of_bare:.2f} of the bare {bare}"
         where = (
             f"read {timing.read_s:.1f} s and decode {timing.decode_s:.1f} s in workers; transform "
             f"{timing.transform_s:.1f}, embed {timing.embed_s:.1f}, write {timing.write_s:.1f}, "
             f"waiting {timing.wait_s:.1f} s"
         )
-        return "\n".join(
-            [*lines, f"this run   {speed}", f"time       {where}; bound by {self.bound_by}"]
-        )
+        if timing.compile_s:
+            where += f"; before it, compiling {timing.compile_s:.1f} s"
+        return [f"this run   {speed}", f"time       {where}; bound by {self.bound_by}"]
 
     def _missing_line(self) -> str:
         line = f"missing    {self.missing_series} series of the store are not in the index now"
@@ -149,15 +305,22 @@ class ExtractReport:
             )
         return f"{line}; their features stay and are read"
 
-    def _precision_line(self) -> str:
-        precision = self.precision
-        line = str(precision["used"])
-        if precision.get("relative_error") is not None:
-            line += f", {precision['relative_error']:.2%} from float32"
-        between = precision.get("between_slices")
-        if between is not None and between > _BETWEEN_SLICES_SHOWN:
-            line += f" ({between:.0%} of what varies between slices)"
-        return line + (f"; {precision['note']}" if precision.get("note") else "")
+    def _dropped_line(self) -> str:
+        names = ", ".join(self.dropped_series[:_LISTED])
+        more = len(self.dropped_series) - _LISTED
+        names += f" and {more} more: --json lists them all" if more > 0 else ""
+        return (
+            f"dropped    {len(self.dropped_series)} series of the store are read no longer: their "
+            "files changed, and the rest of their SeriesInstanceUID was written again without "
+            f"them ({names}). Select them to have those that still exist computed again"
+        )
+
+    def _shard_line(self, shard: ShardReport) -> str:
+        line = f"shard      {shard.shard}: {shard.units_done} of its {shard.units} units are done"
+        left = self.units - self.units_done
+        if left:
+            return f"{line}; {left} of all {self.units} are left"
+        return f"{line}, and so are those of all others: the store is complete"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from featurecache.errors import UsageError
-from featurecache.reasons import SPACING_UNKNOWN
+from featurecache.reasons import SPACING_IMPLAUSIBLE, SPACING_UNKNOWN
 
 _HOW = "bilinear, antialiased, after windowing"
 _WORDS = {
@@ -15,7 +15,11 @@ _WORDS = {
 FITS = tuple(_WORDS)
 """What ``--fit`` takes; ``squash`` is the default."""
 
-_MOST_PIXELS = 4096
+_MOST_PIXELS, _MOST_MM = 4096, 2000
+_PLAUSIBLE_MM = (
+    0.01,
+    100.0,
+)  # of a pixel; metres and micrometres lie outside, and would be all air
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,12 @@ class Framing:
     def refusal(self, row_spacing_mm: float, column_spacing_mm: float) -> str | None:
         """Say why a slice of this pixel spacing cannot be framed so; None where it can."""
         lengths = (row_spacing_mm, column_spacing_mm)
-        known = all(isfinite(length) and length > 0 for length in lengths)
-        return None if known or self.grid is None else SPACING_UNKNOWN
+        if self.grid is None:
+            return None
+        if not all(isfinite(length) and length > 0 for length in lengths):
+            return SPACING_UNKNOWN
+        least, most = _PLAUSIBLE_MM
+        return None if all(least <= length <= most for length in lengths) else SPACING_IMPLAUSIBLE
 
     def text(self) -> str:
         """The framing in a few words, for titles."""
@@ -96,7 +104,8 @@ def parse_framing(
     Raises
     ------
     UsageError
-        The fit is unknown, a length is not positive, or they ask for no pixel or over 4,096.
+        The fit is unknown, a length is not positive, they ask for no pixel or over 4,096, or for
+        more than 2,000 mm.
     """
     if fit not in _WORDS:
         raise UsageError(f"--fit {fit}: expected one of {', '.join(FITS)}")
@@ -105,9 +114,15 @@ def parse_framing(
             raise UsageError(f"{option} {length:g}: expected a positive number of mm")
     if spacing_mm is None and fov_mm is None:
         return Framing(size, fit)
+    wanted_mm = float(size * (spacing_mm or 0) if fov_mm is None else fov_mm)
+    if wanted_mm > _MOST_MM:
+        raise UsageError(
+            f"a field of view of {wanted_mm:g} mm is wider than any scanner: expected at most "
+            f"{_MOST_MM:,} mm from --fov, or from --spacing times --size"
+        )
     if spacing_mm is None:
-        return Framing(size, "squash", float(fov_mm or 0) / size, fov_mm)
-    return _whole_pixels(size, spacing_mm, size * spacing_mm if fov_mm is None else fov_mm)
+        return Framing(size, "squash", wanted_mm / size, wanted_mm)
+    return _whole_pixels(size, float(spacing_mm), wanted_mm)
 
 
 def fit_of(words: str) -> str:
@@ -141,4 +156,4 @@ def _whole_pixels(size: int, spacing_mm: float, fov_mm: float) -> Framing:
             f"--fov {fov_mm:g} at --spacing {spacing_mm:g} would be {pixels:.3g} pixels a side: "
             f"expected 1 to {_MOST_PIXELS:,}"
         )
-    return Framing(size, "squash", float(spacing_mm), round(max(round(pixels), 1) * spacing_mm, 9))
+    return Framing(size, "squash", spacing_mm, round(max(round(pixels), 1) * spacing_mm, 9))

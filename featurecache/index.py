@@ -13,7 +13,7 @@ and ``meta``.
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,17 +21,31 @@ from urllib.parse import quote
 
 from featurecache.account import Account
 from featurecache.errors import UsageError
+from featurecache.reasons import ROW_WITHOUT_FILE
 from featurecache.schema import SCHEMA
 from featurecache.stacks import Slice, Stack
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _WRITER_CACHE_KIB = 32 << 10  # pages of the tables that a scan fills at many places
+_NAMED = 5
 
 _STACK_COLUMNS = (
     "id, key, series_uid, study_uid, patient_id, usable, reason, tilt_deg, row_spacing_mm, "
     "column_spacing_mm, thickness_mm, median_gap_mm, z_extent_mm, fov_mm, wrapped, assume_hu, "
     "description, kernel, manufacturer"
 )
+
+_SELECTED = "usable AND key NOT IN (SELECT value FROM json_each(?))"
+_FILE_WARNINGS = f"""
+SELECT value, count(*) FROM files, json_each(files.warnings)
+WHERE status = 'used' AND warnings != '[]' AND EXISTS (
+    SELECT 1 FROM frames JOIN stacks ON stacks.id = stack WHERE file = files.id AND {_SELECTED}
+) GROUP BY value
+"""  # noqa: S608  constants only
+_STACK_WARNINGS = f"""
+SELECT warning, count(*) FROM findings JOIN stacks ON stacks.id = stack WHERE {_SELECTED}
+GROUP BY warning
+"""  # noqa: S608  constants only
 
 
 class Index:
@@ -137,25 +151,55 @@ class Index:
         usable_only : bool
             Leave out stacks that have a reason not to be used.
         """
+        for _, stack in self.numbered_stacks(usable_only=usable_only):
+            yield stack
+
+    def numbered_stacks(self, *, usable_only: bool = True) -> Iterator[tuple[int, Stack]]:
+        """Yield stacks as `stacks` does, each with the number that `numbered_stack` takes."""
         where = "WHERE usable" if usable_only else ""
         rows = self.database.execute(
             f"SELECT {_STACK_COLUMNS} FROM stacks {where} "  # noqa: S608  constants only
             "ORDER BY patient_id, study_uid, key"
         )
         for row in rows:
-            yield self._stack(row)
+            yield row[0], self._stack(row)
+
+    def numbered_stack(self, number: int) -> Stack | None:
+        """Return the stack of a number; None where a scan has put the series together anew.
+
+        Raises
+        ------
+        UsageError
+            A scan holds the index for longer than this connection waits, or it cannot be read.
+        """
+        select = f"SELECT {_STACK_COLUMNS} FROM stacks WHERE id = ?"  # noqa: S608  constants only
+        try:
+            row = self.database.execute(select, (number,)).fetchone()
+            return None if row is None else self._stack(row)
+        except sqlite3.Error as error:
+            raise UsageError(_explain(self.path, error)) from error
 
     def stacks_of(self, series: str) -> list[Stack]:
         """Return the stacks with this key or SeriesInstanceUID, usable or not."""
         rows = self.database.execute(
             f"SELECT {_STACK_COLUMNS} FROM stacks "  # noqa: S608  constants only
             "WHERE series_uid = ? OR key = ? ORDER BY id",
-            (series, series),
+            (_bindable(series), _bindable(series)),
         ).fetchall()
         return [self._stack(row) for row in rows]
 
     def find(self, series: str) -> Stack:
         """Return one stack, by its key, its SeriesInstanceUID or the folder its files lie in.
+
+        Parameters
+        ----------
+        series : str
+            One of the three. A folder is named from the working folder or, if nothing of the
+            index lies there, from the scanned root, as ``info --series`` prints it.
+
+        Returns
+        -------
+        Stack
 
         Raises
         ------
@@ -163,15 +207,20 @@ class Index:
             If there is none, or the folder holds several.
         """
         select = f"SELECT {_STACK_COLUMNS} FROM stacks "  # noqa: S608  constants only
-        row = self.database.execute(select + "WHERE key = ?", (series,)).fetchone()
+        row = self.database.execute(select + "WHERE key = ?", (_bindable(series),)).fetchone()
         if row is not None:
             return self._stack(row)
-        rows = self.database.execute(
-            select  # noqa: S608  constants only
-            + "WHERE id IN (SELECT stack FROM frames JOIN files ON files.id = file "
-            "WHERE path >= ? AND path < ?) ORDER BY usable DESC, key",
-            _below(self.relative(Path(series))),
-        ).fetchall()
+        rows: list[Any] = []
+        for folder in (Path(series), self.root / series):
+            rows = (
+                rows
+                or self.database.execute(
+                    select  # noqa: S608  constants only
+                    + "WHERE id IN (SELECT stack FROM frames JOIN files ON files.id = file "
+                    "WHERE path >= ? AND path < ?) ORDER BY usable DESC, key",
+                    _below(self.relative(folder)),
+                ).fetchall()
+            )
         usable = [row for row in rows if row[5]]
         candidates = usable or rows
         if len(candidates) == 1:
@@ -179,10 +228,12 @@ class Index:
         if not candidates:
             raise UsageError(
                 f"No series {series!r} in {self.path}: expected a SeriesInstanceUID or a folder "
-                "with one series. `featurecache info --series` lists them."
+                "with one series. `featurecache info --series` lists them, and "
+                "`featurecache scan --explain PATH` says what became of a file or folder."
             )
-        keys = ", ".join(row[1] for row in candidates[:5])
-        raise UsageError(f"{series!r} holds {len(candidates)} series; name one of: {keys}")
+        keys = ", ".join(row[1] for row in candidates[:_NAMED])
+        more = f" and {len(candidates) - _NAMED:,} more" if len(candidates) > _NAMED else ""
+        raise UsageError(f"{series!r} holds {len(candidates):,} series; name one: {keys}{more}")
 
     def relative(self, path: Path) -> bytes:
         """Return a path as the index stores it: bytes, relative to the root."""
@@ -193,8 +244,13 @@ class Index:
         inside = os.path.relpath(full, self.root)
         return b"" if inside == os.curdir else os.fsencode(inside)
 
-    def account(self) -> Account:
+    def account(self, left_out: Collection[str] = ()) -> Account:
         """Return the account of the last scan.
+
+        Parameters
+        ----------
+        left_out : collection of str
+            Keys of stacks whose warnings do not count, because a selection leaves them out.
 
         Returns
         -------
@@ -209,22 +265,21 @@ class Index:
                 setattr(account, status, getattr(account, status) + count)
             if status in {"skipped", "failed"}:
                 account.reasons[status, reason] = count
-        self._add_warnings(account)
+        self._add_warnings(account, json.dumps(sorted(left_out)))
         account.check()
         return account
 
-    def _add_warnings(self, account: Account) -> None:
+    def _add_warnings(self, account: Account, left_out: str) -> None:
         """Count warnings of used files by file; those that only a stack has, by stack."""
-        for warning, count in self.database.execute(
-            "SELECT value, count(*) FROM files, json_each(files.warnings) "
-            "WHERE status = 'used' AND warnings != '[]' GROUP BY value"
-        ):
-            account.reasons["warning", warning] = count
-        for warning, count in self.database.execute(
-            "SELECT warning, count(*) FROM findings JOIN stacks ON stacks.id = stack "
-            "WHERE usable GROUP BY warning"
-        ):
-            account.reasons.setdefault(("warning", warning), count)
+        for query in (_FILE_WARNINGS, _STACK_WARNINGS):
+            for warning, count in self.database.execute(query, (left_out,)):
+                account.reasons.setdefault(("warning", warning), count)
+        if rows := self.nifti_rows_without_file():
+            account.reasons["warning", ROW_WITHOUT_FILE] = len(rows)
+
+    def nifti_rows_without_file(self) -> list[str]:
+        """Return the paths in the table of NIfTI identifiers that name no file of the tree."""
+        return list(json.loads(self.meta("nifti_rows_without_file", "[]")))
 
     def _stack(self, row: tuple[Any, ...]) -> Stack:
         identity, key, series_uid, study_uid, patient_id, usable, reason, *rest = row
@@ -285,6 +340,11 @@ def _below(folder: bytes) -> tuple[bytes, bytes]:
     if not folder:
         return b"", b"\xff" * 8
     return folder + b"/", folder + b"0"  # "0" follows "/"
+
+
+def _bindable(text: str) -> str:
+    """Return text that SQLite takes; names that are not UTF-8 are no identifiers of ours."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _nan(value: float | None) -> float:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from featurecache.errors import ReadError
@@ -10,15 +11,16 @@ from featurecache.files import opened
 from featurecache.header import FileHeader, load_header
 from featurecache.index import json_or_none
 from featurecache.nifti import is_nifti, load_nifti
+from featurecache.nifti_ids import NiftiIds
 from featurecache.reasons import SkipFileError
 from featurecache.walk import Entry
+from featurecache.wrap import may_be_wrapped
 
 FRAME_COLUMNS = (
     "file, frame, series_uid, sop_uid, digest, study_uid, patient_id, rows, columns, position, "
     "orientation, row_spacing_mm, column_spacing_mm, thickness_mm, kernel, acquisition, "
     "image_type, echo, description, manufacturer, instance_number, may_be_wrapped, assumed_hu"
 )
-_WRAP_ABOVE = -100.0
 
 
 class FileRecord(NamedTuple):
@@ -46,7 +48,13 @@ class FileRecord(NamedTuple):
     frames: tuple[tuple[Any, ...], ...]
 
 
-def read_file(item: Entry, *, root: bytes, assume_hu: bool) -> FileRecord:
+def read_file(
+    item: Entry,
+    *,
+    root: bytes,
+    assume_hu: bool,
+    nifti_ids: Mapping[str, NiftiIds] | None = None,
+) -> FileRecord:
     """Read the header of one file.
 
     Parameters
@@ -57,6 +65,8 @@ def read_file(item: Entry, *, root: bytes, assume_hu: bool) -> FileRecord:
         Absolute path of the root.
     assume_hu : bool
         Take stored values as Hounsfield units where rescale is absent.
+    nifti_ids : mapping of str to NiftiIds, optional
+        Path of a NIfTI file -> identifiers. Where given, no other NIfTI file is used.
 
     Returns
     -------
@@ -67,7 +77,7 @@ def read_file(item: Entry, *, root: bytes, assume_hu: bool) -> FileRecord:
     try:
         with opened(os.path.join(root, path), size, mtime_ns) as fd:  # noqa: PTH118
             if is_nifti(path):
-                header = load_nifti(fd, size, os.fsdecode(path))
+                header = load_nifti(fd, size, os.fsdecode(path), nifti_ids)
             else:
                 header = load_header(fd, size, assume_hu=assume_hu)
     except SkipFileError as error:
@@ -85,11 +95,8 @@ def read_file(item: Entry, *, root: bytes, assume_hu: bool) -> FileRecord:
 
 def _row(header: FileHeader, number: int) -> tuple[Any, ...]:
     frame = header.frames[number]
-    may_be_wrapped = (
-        header.bits_stored == 12
-        and header.pixel_representation == 0
-        and frame.slope == 1
-        and frame.intercept > _WRAP_ABOVE
+    wrapped = may_be_wrapped(
+        header.bits_stored, header.pixel_representation, frame.slope, frame.intercept
     )
     return (
         number,
@@ -112,7 +119,7 @@ def _row(header: FileHeader, number: int) -> tuple[Any, ...]:
         header.description,
         header.manufacturer,
         frame.instance_number,
-        may_be_wrapped,
+        wrapped,
         header.assumed_hu,
     )
 

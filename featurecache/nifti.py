@@ -3,61 +3,50 @@
 The affine says where voxels are. Slices are taken across the voxel axis nearest to the body's, rows
 run from the patient's right to left and columns from front to back, as in an axial DICOM image;
 position, orientation and spacing go through the same rules as those of DICOM (`geometry`). Values
-are taken as Hounsfield units: nothing in such a file says so. Needs the ``nifti`` extra.
+are taken as Hounsfield units: nothing in such a file says so, and `probes` looks whether they can
+be. Needs the ``nifti`` extra.
 
 References
 ----------
-NIfTI-1 data format, https://nifti.nimh.nih.gov/nifti-1 (methods 2 and 3 of orientation).
+NIfTI-1 data format, https://nifti.nimh.nih.gov/nifti-1; BIDS, entity ``sub``.
 """
 
 import hashlib
-import io
 import math
 import os
 import re
-import warnings as python_warnings
 import zlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
 from featurecache.elements import PIXEL_DATA, PixelElement
 from featurecache.errors import ReadError
 from featurecache.files import read_range
-from featurecache.functional_groups import FrameHeader
 from featurecache.header import FileHeader
-from featurecache.reasons import PIXELS_MALFORMED, SkipFileError
+from featurecache.nifti_grid import frame_of, grid_of
+from featurecache.nifti_ids import NiftiIds
+from featurecache.reasons import (
+    NIFTI_EXTRA,
+    NIFTI_UNLISTED,
+    PIXELS_MALFORMED,
+    PIXELS_SHORT,
+    RESCALE_UNUSABLE,
+    SkipFileError,
+)
 
 NAMES_SAY_WHO = "identifiers from the file name: each file counts as a patient"
 RESAMPLED = "resampled by dcm2niix (_Eq or _Tilt in its name)"
-_NAME = re.compile(r"(?i)(?P<stem>.+)\.nii(?P<gz>\.gz)?")
+_NAME = re.compile(r"(?is)(?P<stem>.+)\.nii(?P<gz>\.gz)?")
 _CHANGED_BY_DCM2NIIX = re.compile(r"_(Eq|Tilt)(_\d+)?(?=_|$)")
 _SUBJECT = re.compile(r"(?:^|[/_])sub-([0-9A-Za-z]+)")
 _HEADER_BYTES = {348: 352, 540: 544}  # NIfTI-1 and -2, with the bytes that announce extensions
+_BYTE_ORDERS: tuple[tuple[Literal["little", "big"], str], ...] = (("little", "<"), ("big", ">"))
+_MOST_EXTENSION_BYTES = 64 << 20
 _MOST_PIXELS_A_SIDE = 8192
 MOST_BYTES = 1 << 30
-_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _USABLE = frozenset({"int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"})
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """How a volume is cut into frames.
-
-    Parameters
-    ----------
-    axes : tuple of int
-        Voxel axes that become slice, row and column number.
-    flipped : tuple of bool
-        Whether row and column numbers run against their voxel axis.
-    affine : ndarray (4, 4) of float64
-        Voxel indices to mm, in DICOM's axes: left, posterior, superior.
-    """
-
-    axes: tuple[int, int, int]
-    flipped: tuple[bool, bool]
-    affine: np.ndarray
 
 
 def is_nifti(path: str | bytes) -> bool:
@@ -75,7 +64,9 @@ def is_nifti(path: str | bytes) -> bool:
     return os.fsencode(path[-7:]).lower().endswith((b".nii", b".nii.gz"))
 
 
-def load_nifti(fd: int, size: int, path: str) -> FileHeader:
+def load_nifti(
+    fd: int, size: int, path: str, listed: Mapping[str, NiftiIds] | None = None
+) -> FileHeader:
     """Read the header of an open NIfTI file.
 
     Parameters
@@ -85,7 +76,9 @@ def load_nifti(fd: int, size: int, path: str) -> FileHeader:
     size : int
         Its size in bytes.
     path : str
-        Relative to the scanned root: identifiers are made from it.
+        Relative to the scanned root.
+    listed : mapping of str to NiftiIds, optional
+        Path -> identifiers, from the user's table. Without one they are made from the path.
 
     Returns
     -------
@@ -97,33 +90,27 @@ def load_nifti(fd: int, size: int, path: str) -> FileHeader:
     SkipFileError
         If nibabel is not installed, or the file is no CT volume.
     ReadError
-        If it is a volume that cannot be placed or read.
+        If it is a volume that cannot be placed or read, or nobody says whose it is.
     """
     head, nifti = open_header(fd, size)
     shape, dtype = volume_of(nifti)
-    grid = grid_of(nifti)
     slope, intercept = scaling_of(nifti)
+    grid = grid_of(nifti)
+    ids, warnings = identifiers_of(path, listed)
+    warnings += grid.warnings
     n_frames, rows, columns = (shape[axis] for axis in grid.axes)
-    if max(shape) > _MOST_PIXELS_A_SIDE or math.prod(shape) * dtype.itemsize > MOST_BYTES:
-        raise SkipFileError("implausible matrix", f"{shape}, {dtype}; at most 1 GiB is read")
-    name = _NAME.fullmatch(path)
-    series = name["stem"] if name else path
-    subject = _SUBJECT.search(series)
-    start = int(nifti["vox_offset"])
-    digest = hashlib.blake2b(head[:start] + b"%d" % size, digest_size=16)
-    digest.update(read_range(fd, max(size - 8, 0), 8))  # checksum of the content, if compressed
-    warnings: tuple[str, ...] = () if subject else (NAMES_SAY_WHO,)
-    if _CHANGED_BY_DCM2NIIX.search(series.rpartition("/")[2]):
-        warnings += (RESAMPLED,)
+    start, n_bytes = int(nifti["vox_offset"]), math.prod(shape) * dtype.itemsize
+    if size < start + n_bytes and not is_gzip(read_range(fd, 0, 2)):
+        warnings += (PIXELS_SHORT,)
     bits = 8 * dtype.itemsize
     return FileHeader(
         data=b"",
         little=dtype.byteorder != ">",
         transfer_syntax="NIfTI",
-        sop_uid=series,
-        series_uid=series,
-        study_uid=series,
-        patient_id=subject[1] if subject else series,
+        sop_uid=ids.series_uid,
+        series_uid=ids.series_uid,
+        study_uid=ids.study_uid,
+        patient_id=ids.patient_id,
         rows=rows,
         columns=columns,
         bits_allocated=bits,
@@ -131,17 +118,76 @@ def load_nifti(fd: int, size: int, path: str) -> FileHeader:
         high_bit=bits - 1,
         pixel_representation=int(dtype.kind != "u"),
         n_frames=n_frames,
-        pixel=PixelElement(PIXEL_DATA, start, start, math.prod(shape) * dtype.itemsize),
+        pixel=PixelElement(PIXEL_DATA, start, start, n_bytes),
         padding=(),
         overlay_bits=False,
-        digest=digest.hexdigest(),
-        description=series.rpartition("/")[2],
+        digest=_digest(fd, size, head[:start], ids),
+        description=_stem(path).rpartition("/")[2],
         manufacturer="",
         echo="",
         assumed_hu=False,
         frames=tuple(frame_of(grid, shape, number, slope, intercept) for number in range(n_frames)),
         warnings=warnings,
     )
+
+
+def _stem(path: str) -> str:
+    """Return a path without its ending; bytes that are no UTF-8 become escapes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    name = _NAME.fullmatch(text)
+    return name["stem"] if name else text
+
+
+def identifiers_of(
+    path: str, listed: Mapping[str, NiftiIds] | None
+) -> tuple[NiftiIds, tuple[str, ...]]:
+    """Return whose scan a file is, and what is to be said about it.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the scanned root.
+    listed : mapping of str to NiftiIds or None
+        Of the user's table; None where there is none.
+
+    Returns
+    -------
+    ids : NiftiIds
+        Complete. What the table does not say comes from the path: the BIDS subject is the patient
+        where there is one, and the path without its ending is everything else.
+    warnings : tuple of str
+
+    Raises
+    ------
+    ReadError
+        If there is a table and the file is not in it, or the path names two subjects.
+    """
+    stem = _stem(path)
+    warnings: tuple[str, ...] = ()
+    if _CHANGED_BY_DCM2NIIX.search(stem.rpartition("/")[2]):
+        warnings = (RESAMPLED,)
+    if listed is not None:
+        if path not in listed:
+            raise ReadError(NIFTI_UNLISTED, "add a row, or move the file out of the folder")
+        patient, study, series = listed[path]
+        return NiftiIds(patient, study or stem, series or stem), warnings
+    subjects = set(_SUBJECT.findall(stem))
+    if len(subjects) > 1:
+        raise ReadError(
+            "path of a NIfTI file names two subjects",
+            f"{', '.join(sorted(subjects))}: rename it, or use --nifti-ids",
+        )
+    if not subjects:
+        return NiftiIds(stem, stem, stem), (NAMES_SAY_WHO, *warnings)
+    return NiftiIds(subjects.pop(), stem, stem), warnings
+
+
+def _digest(fd: int, size: int, header: bytes, ids: NiftiIds) -> str:
+    """Digest of what is known without reading voxels; other identifiers are another source."""
+    digest = hashlib.blake2b(header + b"%d" % size, digest_size=16)
+    digest.update(read_range(fd, max(size - 8, 0), 8))  # checksum of the content, if compressed
+    digest.update("\0".join(ids).encode("utf-8"))
+    return digest.hexdigest()
 
 
 def open_header(fd: int, size: int) -> tuple[bytes, Any]:
@@ -159,39 +205,32 @@ def open_header(fd: int, size: int) -> tuple[bytes, Any]:
     head : bytes
         The first 64 KiB of the uncompressed file, or all of it.
     nifti : nibabel.Nifti1Header or nibabel.Nifti2Header
-        Not checked yet.
+        Without extensions, and not checked yet.
 
     Raises
     ------
     SkipFileError
         If nibabel is not installed, or this is no NIfTI header.
+    ReadError
+        If the file is compressed and damaged.
     """
     try:
         from nibabel.nifti1 import Nifti1Header
         from nibabel.nifti2 import Nifti2Header
     except ImportError:
-        raise SkipFileError(
-            "NIfTI file: pip install 'featurecache[nifti]'", "nibabel is not installed"
-        ) from None
+        raise SkipFileError(NIFTI_EXTRA, "nibabel is not installed") from None
     raw = read_range(fd, 0, min(size, 1 << 16))
     head = _inflated(raw, 1 << 16) if is_gzip(raw) else raw
-    for length in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")):
-        if length in _HEADER_BYTES:
-            break
-    else:
+    lengths = {int.from_bytes(head[:4], order): mark for order, mark in _BYTE_ORDERS}
+    length = next((length for length in lengths if length in _HEADER_BYTES), None)
+    if length is None:
         raise SkipFileError("not NIfTI, though named so", "expected a header of 348 or 540 bytes")
     if len(head) < _HEADER_BYTES[length]:
         raise SkipFileError("cut in the header", f"the file ends at byte {size}")
     kind = Nifti1Header if length == 348 else Nifti2Header
-    with python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore")
-        try:
-            nifti = kind.from_fileobj(io.BytesIO(head), check=False)
-            if not bytes(nifti["magic"].tobytes()).startswith((b"n+1", b"n+2")):
-                raise SkipFileError("NIfTI in two files", "expected one file, .nii or .nii.gz")
-            nifti.get_data_dtype()
-        except (ValueError, KeyError, TypeError) as error:
-            raise SkipFileError("NIfTI header is damaged", f"{type(error).__name__}") from None
+    nifti = kind(head[:length], lengths[length], check=False)
+    if not nifti["magic"].tobytes().startswith((b"n+1", b"n+2")):
+        raise SkipFileError("NIfTI in two files", "expected one file, .nii or .nii.gz")
     return head, nifti
 
 
@@ -237,25 +276,45 @@ def volume_of(nifti: Any) -> tuple[tuple[int, int, int], np.dtype]:
     SkipFileError
         If it is in colour, of 8 bits (a mask), or damaged.
     ReadError
-        If it holds several volumes.
+        If it holds several volumes, is too large, or of a type that is not read.
     """
     rank, *lengths = (int(length) for length in nifti["dim"])
-    dtype = nifti.get_data_dtype()
-    if dtype.names or dtype.kind == "c":
-        raise SkipFileError("colour image", f"NIfTI data type {dtype.descr}"[:80])
+    dtype = _type_of(nifti)
     if not 3 <= rank <= 7 or any(length != 1 for length in lengths[3:rank]):
         raise ReadError("NIfTI file is not one volume", f"dim {[rank, *lengths[: max(rank, 0)]]}")
-    if dtype.name not in _USABLE:
+    shape = (lengths[0], lengths[1], lengths[2])
+    if min(shape) < 1:
+        raise SkipFileError("NIfTI header is damaged", f"dim {[rank, *shape]}")
+    if max(shape) > _MOST_PIXELS_A_SIDE:
+        raise SkipFileError("implausible matrix", f"{shape}; at most {_MOST_PIXELS_A_SIDE} a side")
+    if math.prod(shape) * dtype.itemsize > MOST_BYTES:
+        raise ReadError(
+            "NIfTI volume larger than 1 GiB", f"{shape}, {dtype.name}: save it as int16, or cut it"
+        )
+    start, least = float(nifti["vox_offset"]), int(nifti["sizeof_hdr"])
+    if not least <= start <= least + _MOST_EXTENSION_BYTES:
+        raise SkipFileError("NIfTI header is damaged", f"voxels begin at byte {start:g}")
+    return shape, dtype
+
+
+def _type_of(nifti: Any) -> np.dtype:
+    try:
+        dtype = nifti.get_data_dtype()
+    except KeyError:
+        raise SkipFileError(
+            "NIfTI header is damaged", f"data type {int(nifti['datatype'])}"
+        ) from None
+    if dtype.names or dtype.kind == "c":
+        raise SkipFileError("colour image", f"NIfTI data type {dtype.descr}"[:80])
+    if dtype.itemsize == 1:
         raise SkipFileError("not CT: NIfTI values of 8 bits", f"data type {dtype.name}")
-    if min(lengths[:3]) < 1 or not math.isfinite(float(nifti["vox_offset"])):
-        raise SkipFileError("NIfTI header is damaged", f"dim {[rank, *lengths[:3]]}")
-    if int(nifti["vox_offset"]) < 348:
-        raise SkipFileError("NIfTI header is damaged", "voxels begin inside the header")
-    return (lengths[0], lengths[1], lengths[2]), dtype
+    if dtype.name not in _USABLE:
+        raise ReadError("NIfTI data type is not read", f"{dtype.name}: save it as int16")
+    return dtype
 
 
 def scaling_of(nifti: Any) -> tuple[float, float]:
-    """Return slope and intercept; 0 or no number means that values are as stored.
+    """Return slope and intercept; a slope that is 0 or NaN means that values are as stored.
 
     Parameters
     ----------
@@ -266,95 +325,15 @@ def scaling_of(nifti: Any) -> tuple[float, float]:
     -------
     tuple of 2 float
         Hounsfield units are ``stored * slope + intercept``.
-    """
-    slope, intercept = float(nifti["scl_slope"]), float(nifti["scl_inter"])
-    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
-        return 1.0, 0.0
-    return slope, intercept
-
-
-def grid_of(nifti: Any) -> Grid:
-    """Decide which voxel axes are slices, rows and columns, from the affine.
-
-    Parameters
-    ----------
-    nifti : nibabel.Nifti1Header
-        Of `open_header`.
-
-    Returns
-    -------
-    Grid
 
     Raises
     ------
     ReadError
-        If the file does not say where its voxels are.
+        If the slope is infinite, or is a number and the intercept is none.
     """
-    if int(nifti["sform_code"]) <= 0 and int(nifti["qform_code"]) <= 0:
-        raise ReadError("NIfTI file without orientation", "qform_code and sform_code are 0")
-    try:
-        affine = np.asarray(nifti.get_best_affine(), dtype=np.float64)
-    except ValueError as error:
-        raise ReadError("NIfTI file without orientation", str(error)[:100]) from None
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    affine[:3] *= _MM_PER_UNIT.get(int(nifti["xyzt_units"]) & 7, 1.0)
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or not lengths.all():
-        raise ReadError("NIfTI file without orientation", "the affine cannot be used")
-    cosines = affine[:3, :3] / lengths
-    if abs(np.linalg.det(cosines)) < 1e-3:
-        raise ReadError("NIfTI file without orientation", "the affine's axes lie in one plane")
-    slices = int(np.argmax(np.abs(cosines[2])))
-    rest = [axis for axis in range(3) if axis != slices]
-    columns = max(rest, key=lambda axis: abs(cosines[0, axis]))
-    rows = next(axis for axis in rest if axis != columns)
-    flipped = (bool(cosines[1, rows] < 0), bool(cosines[0, columns] < 0))
-    return Grid((slices, rows, columns), flipped, affine)
-
-
-def frame_of(
-    grid: Grid, shape: tuple[int, int, int], number: int, slope: float, intercept: float
-) -> FrameHeader:
-    """Return a slice as a frame: position of its first pixel, direction of rows and columns.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of `grid_of`.
-    shape : tuple of 3 int
-        Of `volume_of`.
-    number : int
-        0-based, along the slice axis as stored.
-    slope, intercept : float
-        To Hounsfield units.
-
-    Returns
-    -------
-    FrameHeader
-
-    References
-    ----------
-    DICOM PS3.3 C.7.6.2.1.1.
-    """
-    slices, rows, columns = grid.axes
-    first = np.zeros(4)
-    first[slices], first[3] = number, 1
-    steps = []
-    for axis, flipped in zip((columns, rows), (grid.flipped[1], grid.flipped[0]), strict=True):
-        first[axis] = shape[axis] - 1 if flipped else 0
-        steps.append(grid.affine[:3, axis] * (-1 if flipped else 1))
-    spacing = [float(np.linalg.norm(step)) for step in steps]
-    cosines = np.concatenate([step / length for step, length in zip(steps, spacing, strict=True)])
-    return FrameHeader(
-        position=tuple(map(float, (grid.affine @ first)[:3])),
-        orientation=tuple(map(float, cosines)),
-        row_spacing_mm=spacing[1],
-        column_spacing_mm=spacing[0],
-        thickness_mm=math.nan,
-        slope=slope,
-        intercept=intercept,
-        kernel="",
-        acquisition="",
-        image_type="",
-        instance_number=number + 1,
-    )
+    slope, intercept = float(nifti["scl_slope"]), float(nifti["scl_inter"])
+    if slope == 0 or math.isnan(slope):
+        return 1.0, 0.0
+    if not math.isfinite(slope) or not math.isfinite(intercept):
+        raise ReadError(RESCALE_UNUSABLE, f"scl_slope {slope}, scl_inter {intercept}")
+    return slope, intercept

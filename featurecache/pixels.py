@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Self
 
 import numpy as np
 
@@ -38,7 +39,7 @@ from featurecache.stored import (
     without_padding,
 )
 from featurecache.voxels import read_nifti_slice
-from featurecache.wrap import unwrap
+from featurecache.wrap import may_be_wrapped, unwrap
 
 _NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
 _WHOLE_FILE_BYTES = 8 << 20
@@ -63,6 +64,8 @@ class DecodeJob:
         Undo the RSNA wrap.
     assume_hu : bool
         Take stored values as Hounsfield units where rescale is absent.
+    series : str
+        Whose slice it is, in the words of who asks; handed on to `Decoded`.
     """
 
     path: str
@@ -71,6 +74,30 @@ class DecodeJob:
     mtime_ns: int
     wrapped: bool
     assume_hu: bool
+    series: str = ""
+
+    @classmethod
+    def of(
+        cls, root: str, frame: int, path: bytes, size: int, mtime_ns: int, assume_hu: int,
+        *, wrapped: bool = False,
+    ) -> Self:  # fmt: skip
+        """Return the job for columns of the index.
+
+        Parameters
+        ----------
+        root : str
+            ``Index.root``.
+        frame, path, size, mtime_ns, assume_hu
+            As the tables have them.
+        wrapped : bool
+            Undo the RSNA wrap.
+
+        Returns
+        -------
+        DecodeJob
+        """
+        full = os.path.join(root, os.fsdecode(path))  # noqa: PTH118  Path would normalise the name
+        return cls(full, frame, size, mtime_ns, wrapped, bool(assume_hu))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +116,8 @@ class Decoded:
         Seconds spent reading the file, and decoding and checking it.
     row_spacing_mm, column_spacing_mm : float
         PixelSpacing of this very frame; NaN where its header has none.
+    series : str
+        Of the job.
     """
 
     stored: np.ndarray
@@ -99,9 +128,10 @@ class Decoded:
     decode_s: float
     row_spacing_mm: float = math.nan
     column_spacing_mm: float = math.nan
+    series: str = ""
 
 
-def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
+def job_for(root: Path, stack: Stack, slice_: Slice, series: str = "") -> DecodeJob:
     """Return the job that decodes one slice of a stack.
 
     Parameters
@@ -110,6 +140,8 @@ def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
         ``Index.root``.
     stack, slice_ : Stack, Slice
         As the index gives them.
+    series : str
+        Handed on to `Decoded`.
 
     Returns
     -------
@@ -123,6 +155,7 @@ def job_for(root: Path, stack: Stack, slice_: Slice) -> DecodeJob:
         slice_.mtime_ns,
         stack.wrapped,
         stack.assume_hu,
+        series,
     )
 
 
@@ -151,20 +184,45 @@ def decode_slice(job: DecodeJob) -> Decoded:
         return _decode_nifti(job)
     started_s = perf_counter()
     warnings: list[str] = []
-    with opened(job.path, job.size, job.mtime_ns) as fd:
-        header = _header(fd, job)
-        if not 0 <= job.frame < len(header.frames):
-            raise ReadError(NOT_USABLE_ANY_MORE, f"no frame {job.frame + 1} in this file")
-        compressed = header.encapsulated
-        frame = _frame(fd, header, job, warnings)
+    header, frame = _read(job, warnings)
     read_s = perf_counter() - started_s
-    cells = _decompressed(frame, header, warnings) if compressed else _cells(frame, header)
-    decoded = _checked(cells, header, job, compressed, warnings)
-    stored, slope, intercept = decoded
+    cells = _cells_of(frame, header, warnings)
+    stored, slope, intercept = _checked(cells, header, job, warnings)
     decode_s = perf_counter() - started_s - read_s
     frame_header = header.frames[job.frame]
     spacing_mm = (frame_header.row_spacing_mm, frame_header.column_spacing_mm)
-    return Decoded(stored, slope, intercept, tuple(warnings), read_s, decode_s, *spacing_mm)
+    return Decoded(
+        stored, slope, intercept, tuple(warnings), read_s, decode_s, *spacing_mm, job.series
+    )
+
+
+def stored_values(job: DecodeJob) -> np.ndarray:
+    """Read the stored values of a DICOM slice as they are, without padding.
+
+    Parameters
+    ----------
+    job : DecodeJob
+        Which file and frame.
+
+    Returns
+    -------
+    ndarray (n,) of int
+        The wrap is not undone, and nothing asks whether this is an image.
+
+    Raises
+    ------
+    ReadError
+        As `decode_slice`.
+    """
+    header, frame = _read(job, [])
+    cells = _cells_of(frame, header, [])
+    rescale = header.frames[job.frame]
+    padding = find_padding(cells, header, rescale.slope, rescale.intercept, wrapped=True)
+    if padding is not None:
+        cells = cells[~padding.mask].reshape(1, -1)
+    if not cells.size:
+        return cells.ravel()
+    return meant_values(cells, header, compressed=header.encapsulated, warnings=[]).ravel()
 
 
 def _decode_nifti(job: DecodeJob) -> Decoded:
@@ -172,7 +230,16 @@ def _decode_nifti(job: DecodeJob) -> Decoded:
         job.path, job.frame, job.size, job.mtime_ns
     )
     spacing_mm = (frame.row_spacing_mm, frame.column_spacing_mm)
-    return Decoded(stored, frame.slope, frame.intercept, warnings, read_s, decode_s, *spacing_mm)
+    return Decoded(
+        stored,
+        frame.slope,
+        frame.intercept,
+        warnings,
+        read_s,
+        decode_s,
+        *spacing_mm,
+        job.series,
+    )
 
 
 def to_hu(decoded: Decoded) -> np.ndarray:
@@ -196,6 +263,15 @@ def to_hu(decoded: Decoded) -> np.ndarray:
     hu *= decoded.slope
     hu += decoded.intercept
     return np.clip(hu, AIR_HU, TOP_HU, out=hu).astype(np.float32)
+
+
+def _read(job: DecodeJob, warnings: list[str]) -> tuple[FileHeader, bytes | memoryview]:
+    """Return the header of a file, and the bytes of the frame."""
+    with opened(job.path, job.size, job.mtime_ns) as fd:
+        header = _header(fd, job)
+        if not 0 <= job.frame < len(header.frames):
+            raise ReadError(NOT_USABLE_ANY_MORE, f"no frame {job.frame + 1} in this file")
+        return header, _frame(fd, header, job, warnings)
 
 
 def _header(fd: int, job: DecodeJob) -> FileHeader:
@@ -273,6 +349,12 @@ def _inflated(fd: int, header: FileHeader, job: DecodeJob, end: int) -> bytes:
     return inflate(read_range(fd, 0, job.size), end)
 
 
+def _cells_of(frame: bytes | memoryview, header: FileHeader, warnings: list[str]) -> np.ndarray:
+    if header.encapsulated:
+        return _decompressed(frame, header, warnings)
+    return _cells(frame, header)
+
+
 def _cells(frame: bytes | memoryview, header: FileHeader) -> np.ndarray:
     """Return uncompressed pixel cells: (H, W), the whole container, in native byte order."""
     order = "<" if header.little else ">"
@@ -297,16 +379,18 @@ def _decompressed(frame: bytes | memoryview, header: FileHeader, warnings: list[
 
 
 def _checked(
-    cells: np.ndarray, header: FileHeader, job: DecodeJob, compressed: bool, warnings: list[str]
+    cells: np.ndarray, header: FileHeader, job: DecodeJob, warnings: list[str]
 ) -> tuple[np.ndarray, float, float]:
     """Return stored values that can be trusted, with slope and intercept of the frame."""
     slope, intercept = header.frames[job.frame].slope, header.frames[job.frame].intercept
-    padding = find_padding(cells, header, slope, intercept, wrapped=job.wrapped)
+    bits, signed = header.bits_stored, header.pixel_representation
+    wrapped = job.wrapped and may_be_wrapped(bits, signed, slope, intercept)
+    padding = find_padding(cells, header, slope, intercept, wrapped=wrapped)
     if padding is not None:
         warnings += padding_findings(padding, slope, intercept)
         cells = without_padding(cells, padding)
-    stored = meant_values(cells, header, compressed=compressed, warnings=warnings)
-    if job.wrapped and slope == 1:
+    stored = meant_values(cells, header, compressed=header.encapsulated, warnings=warnings)
+    if wrapped:
         stored = unwrap(stored, intercept)
     warnings += findings(int(stored.min()), int(stored.max()), slope, intercept)
     check_noise(stored, slope)

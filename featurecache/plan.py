@@ -1,26 +1,24 @@
-"""The plan of an extraction: which rows there are, and how every batch of them is computed."""
+"""The plan of a feature set: how every batch of it is computed, and what earlier runs planned."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from featurecache import arrays
+from featurecache.backbones import Backbone
+from featurecache.cuda import make_embedder
+from featurecache.embed import Embedder, can_compile
 from featurecache.errors import StoreMismatchError
 from featurecache.feature_array import FeatureArray
-from featurecache.identifiers import Identifiers
-from featurecache.options import ExtractOptions
-from featurecache.parts import series_tables
+from featurecache.options import FeatureOptions
 from featurecache.reasons import SLICE_REASONS
-from featurecache.recipe import Recipe, differences
-from featurecache.tables import part_tables, series_source
-
-if TYPE_CHECKING:
-    from featurecache.geometry import Stack
-    from featurecache.index import Index
+from featurecache.recipe import Recipe, differences, parse_windows
+from featurecache.storage import Storage
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +45,9 @@ class Plan:
     precision : mapping
         ``used``, ``relative_error`` and ``between_slices`` (see `precision_errors`; None where
         nothing was compared), ``note``.
+    compile : str
+        Why it is compiled, or not. Measured times are not part of a store: equal work gives equal
+        bytes.
     """
 
     device: str
@@ -55,6 +56,7 @@ class Plan:
     compiled: bool
     strict: bool
     precision: Mapping[str, Any]
+    compile: str = ""
 
     def document(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -67,130 +69,62 @@ class Plan:
         return cls(**{name: value for name, value in attributes["plan"].items() if name in known})
 
 
-def unit_slices(n_slices: int, batch_size: int) -> int:
-    """Rows of a unit: 1,024, fewer where that gives under 16 units, a multiple of the batch.
+def unit_slices(n_slices: int, batch_sizes: Sequence[int], asked: int | None = None) -> int:
+    """Rows of a unit: 1,024, fewer where that gives under 16 units, a multiple of all batches.
 
     Parameters
     ----------
     n_slices : int
         N, rows of the part.
-    batch_size : int
-        B.
+    batch_sizes : sequence of int
+        B of each feature set whose units shall cover the same rows.
+    asked : int, optional
+        What a user asked for instead; it is rounded up.
 
     Returns
     -------
     int
     """
-    wanted = min(_UNIT_SLICES, n_slices // _MIN_UNITS)
-    return max(wanted // batch_size, 1) * batch_size
+    batch = math.lcm(*batch_sizes)
+    if asked is not None:
+        return -(-asked // batch) * batch
+    return max(min(_UNIT_SLICES, n_slices // _MIN_UNITS) // batch, 1) * batch
 
 
-def new_stacks(
-    store: Path, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
-) -> "list[Stack]":
-    """Usable series of the index that the store lacks, or has in another version.
-
-    All stacks of a SeriesInstanceUID come together when any of them is new or changed. Those that
-    are left out do not come, unless the store has them already as they are: a part supersedes
-    earlier rows of the whole SeriesInstanceUID, and a narrower selection takes nothing away.
+def make_recipe(options: FeatureOptions, backbone: Backbone, precision: str) -> Recipe:
+    """Everything that changes a feature's value.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
-    index : Index
-        What the scan found.
-    identifiers : Identifiers
-        Turns UIDs into store ids.
-    left_out : collection of str
-        Keys of stacks that are not selected.
+    options : FeatureOptions
+        What makes the feature set.
+    backbone : Backbone
+        Its network.
+    precision : {"fp32", "bf16", "fp16"}
+        What it computes in.
 
     Returns
     -------
-    list of Stack
+    Recipe
     """
-    have: dict[str, dict[str, str]] = defaultdict(dict)
-    for table in series_tables(store):
-        for row in table[table["row_current"]][["series_of", "series", "source"]].to_numpy():
-            have[row[0]][row[1]] = row[2]
-    stacks = list(index.stacks())
-
-    def series_of(stack: "Stack") -> str:
-        return identifiers.series(stack.series_uid)
-
-    there: dict[str, dict[str, str]] = defaultdict(dict)
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for stack in stacks:
-        series = identifiers.series(stack.key)
-        there[series_of(stack)][series] = series_source(stack, identifiers)
-        if stack.key not in left_out:
-            wanted[series_of(stack)].add(series)
-    kept = {of: have[of].items() & there[of].items() for of in wanted}
-    new = {
-        of for of, series in wanted.items()
-        if len(kept[of]) < len(have[of]) or series - dict(kept[of]).keys()
-    }  # fmt: skip
-    return [
-        stack for stack in stacks
-        if (of := series_of(stack)) in new
-        and (identifiers.series(stack.key) in wanted[of] | dict(kept[of]).keys())
-    ]  # fmt: skip
+    framing = options.framing
+    return Recipe(
+        backbone=backbone.name, weights=backbone.weights,
+        weights_source=backbone.weights_source, layer=backbone.layer, pool=options.pool,
+        windows=parse_windows(options.windows), size=options.size, zoom=options.zoom,
+        mean=backbone.mean, std=backbone.std, precision=precision, dtype=options.dtype,
+        resize=framing.words, spacing_mm=framing.spacing_mm, fov_mm=framing.fov_mm,
+        view_number=options.view_number, view_seed=options.view_seed,
+    )  # fmt: skip
 
 
-def add_part(
-    store: Path, index: "Index", identifiers: Identifiers, left_out: Collection[str] = ()
-) -> int | None:
-    """Write the tables of a part for series that are new or changed.
-
-    Parameters
-    ----------
-    store, index, identifiers, left_out
-        As in `new_stacks`.
-
-    Returns
-    -------
-    int or None
-        Number of the new part; None when there is nothing new.
-    """
-    stacks = new_stacks(store, index, identifiers, left_out)
-    return arrays.create_part(store, part_tables(stacks, identifiers)) if stacks else None
-
-
-def check_recipe(store: Path, name: str, recipe: Recipe) -> None:
-    """Refuse to mix features of different recipes under one name.
-
-    Parameters
-    ----------
-    store : Path
-        Folder of the store.
-    name : str
-        Name of the feature set.
-    recipe : Recipe
-        What was asked for.
-
-    Raises
-    ------
-    StoreMismatchError
-        The store has features of another recipe under this name; the fields are named.
-    """
-    have = existing_attributes(store, name)
-    if have is None:
-        return
-    differing = differences(have["recipe"], recipe.document())
-    if differing:
-        raise StoreMismatchError(
-            f"{store} holds features {name!r} of another recipe: {'; '.join(differing)}. "
-            "Choose another --name for these, or ask for the same recipe"
-        )
-
-
-def existing_attributes(store: Path, name: str) -> dict[str, Any] | None:
+def existing_attributes(store: Storage, name: str) -> dict[str, Any] | None:
     """Attributes of a feature set where any part has it.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
     name : str
         Name of the feature set.
 
@@ -205,14 +139,18 @@ def existing_attributes(store: Path, name: str) -> dict[str, Any] | None:
 
 
 def add_features(
-    store: Path, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int | None
-) -> None:
-    """Create the feature arrays of every part that lacks them.
+    store: Storage, part: int, name: str, recipe: Recipe, plan: Plan, *, dim: int, unit: int
+) -> bool:
+    """Create the feature arrays of a part.
+
+    Of rivals that do so at the same time, the first has planned for all.
 
     Parameters
     ----------
-    store : Path
-        Folder of the store.
+    store : Storage
+        Where the store lies.
+    part : int
+        Number of the part; it has no features of this name yet.
     name : str
         Name of the feature set.
     recipe : Recipe
@@ -221,8 +159,14 @@ def add_features(
         What changes the last bits.
     dim : int
         D.
-    unit : int or None
-        Rows of a unit; None for `unit_slices`.
+    unit : int
+        Rows of a unit.
+
+    Returns
+    -------
+    bool
+        Whether they are planned so; False where a rival came first, whose recipe and plan are to
+        be checked as those of an earlier run.
     """
     attributes = {
         "recipe": recipe.document(),
@@ -231,74 +175,129 @@ def add_features(
         "versions": {package: version(package) for package in _VERSIONS},
         "reason_codes": {str(code): reason for code, reason in SLICE_REASONS.items()},
     }
-    for part in arrays.list_parts(store):
-        if name in arrays.list_features(store, part):
-            continue
-        n_slices = len(arrays.read_table(store, part, "slices"))
-        arrays.create_features(
-            store, part, name, n_slices=n_slices, dim=dim, dtype=recipe.dtype,
-            unit_slices=unit or unit_slices(n_slices, plan.batch_size), attributes=attributes,
-        )  # fmt: skip
+    there = arrays.create_features(
+        store, part, name, n_slices=arrays.count_slices(store, part), dim=dim, dtype=recipe.dtype,
+        unit_slices=unit, attributes=attributes,
+    )  # fmt: skip
+    return Plan.read(there) == plan and not differences(there["recipe"], recipe.document())
 
 
-def check_requests(plan: Plan, options: ExtractOptions) -> None:
-    """Compare what is asked for with what an earlier run has planned.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A feature set that can be computed: how it was asked for, its network and its plan.
 
     Parameters
     ----------
+    options : FeatureOptions
+        What makes it.
+    backbone : Backbone
+        Its network.
     plan : Plan
-        Of the features that are there.
-    options : ExtractOptions
-        What this run was told.
+        How every batch is computed.
+    """
+
+    options: FeatureOptions
+    backbone: Backbone
+    plan: Plan
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that changes a feature's value."""
+        return make_recipe(self.options, self.backbone, self.plan.precision["used"])
+
+    def embedder(self, device: torch.device) -> Embedder:
+        """The network on a device, as planned."""
+        plan = self.plan
+        return make_embedder(
+            self.backbone, self.recipe, device, plan.batch_size, compiled=plan.compiled,
+            threads=plan.threads,
+        )  # fmt: skip
+
+
+def earlier_plan(
+    store: Storage, options: FeatureOptions, backbone: Backbone, device: torch.device
+) -> Planned | None:
+    """A feature set as an earlier run planned it, if this run may continue it.
+
+    Parameters
+    ----------
+    store : Storage
+        Where the store lies.
+    options : FeatureOptions
+        What is asked for now.
+    backbone : Backbone
+        Its network.
+    device : torch.device
+        What this run would use.
+
+    Returns
+    -------
+    Planned or None
+        None when no part has features of this name.
 
     Raises
     ------
     StoreMismatchError
-        ``--strict`` is asked for, and the features were begun without it.
+        The features are of another recipe, which is told by field, or this machine cannot compute
+        them to the same bits.
     """
+    attributes = existing_attributes(store, options.feature_name)
+    if attributes is None:
+        return None
+    planned = Planned(options, backbone, Plan.read(attributes))
+    _check_recipe(store, planned, attributes["recipe"])
+    _check_machine(store, planned, device)
+    _check_requests(planned)
+    for package, was in attributes["versions"].items():
+        if version(package) != was:
+            _log.warning(
+                "%s was %s when %r was begun, now %s: values may differ in their last bits",
+                package, was, options.feature_name, version(package),
+            )  # fmt: skip
+    return planned
+
+
+def _check_recipe(store: Storage, planned: Planned, have: Mapping[str, Any]) -> None:
+    """Refuse to mix features of different recipes under one name."""
+    options, used = planned.options, str(planned.plan.precision["used"])
+    wanted = used if options.precision == "auto" else options.precision
+    differing = differences(have, make_recipe(options, planned.backbone, wanted).document())
+    if differing:
+        raise StoreMismatchError(
+            f"{store} holds features {options.feature_name!r} of another recipe: "
+            f"{'; '.join(differing)}. Choose another --name for these, or ask for the same recipe"
+        )
+
+
+def _check_machine(store: Storage, planned: Planned, device: torch.device) -> None:
+    """Refuse to continue where the last bits would differ."""
+    name, plan = planned.options.feature_name, planned.plan
+    if plan.device != device.type:
+        raise StoreMismatchError(
+            f"{store}: features {name!r} were begun on {plan.device}, and this run would use "
+            f"{device.type}, which gives other last bits. Use --device {plan.device}, or another "
+            "--name"
+        )
+    if plan.compiled and not can_compile(device):
+        raise StoreMismatchError(
+            f"{store}: features {name!r} were begun with a compiled network, which gives other "
+            "last bits, and this machine has no compiler (`featurecache doctor`). Install one, or "
+            "use another --name"
+        )
+
+
+def _check_requests(planned: Planned) -> None:
+    """Refuse, or say, that what is asked for is not what was planned."""
+    options, plan = planned.options, planned.plan
     if options.strict and not plan.strict:
         raise StoreMismatchError(
             f"features {options.feature_name!r} were begun without --strict: leave it out, or "
             "choose another --name"
         )
     if options.batch_size not in (None, plan.batch_size):
-        _log.warning("--batch-size %s is ignored: these features were planned with %s",
-                     options.batch_size, plan.batch_size)  # fmt: skip
-
-
-def check_plan(store: Path, name: str, device: str) -> Plan | None:
-    """The plan that an earlier run made, if this machine can follow it.
-
-    Parameters
-    ----------
-    store : Path
-        Folder of the store.
-    name : str
-        Name of the feature set.
-    device : str
-        Kind of device that this run would use.
-
-    Returns
-    -------
-    Plan or None
-        None when no part has features of this name.
-
-    Raises
-    ------
-    StoreMismatchError
-        The plan was made for another kind of device.
-    """
-    attributes = existing_attributes(store, name)
-    if attributes is None:
-        return None
-    plan = Plan.read(attributes)
-    if plan.device != device:
-        raise StoreMismatchError(
-            f"{store}: features {name!r} were begun on {plan.device}, and this run would use "
-            f"{device}, which gives other last bits. Use --device {plan.device}, or another --name"
-        )
-    for package, was in attributes["versions"].items():
-        if version(package) != was:
-            _log.warning("%s was %s when %r was begun, now %s: values may differ in their "
-                         "last bits", package, was, name, version(package))  # fmt: skip
-    return plan
+        _log.warning("--batch-size %s is ignored: %s was planned with %s",
+                     options.batch_size, options.feature_name, plan.batch_size)  # fmt: skip
+    if options.compile not in ("auto", "on" if plan.compiled else "off"):
+        planned_as = "compiled" if plan.compiled else "uncompiled"
+        _log.warning("--compile %s is ignored: %s was planned %s",
+                     options.compile, options.feature_name, planned_as)  # fmt: skip

@@ -1,98 +1,130 @@
-"""What the headers cannot say, asked of the pixels: are two files one image, is a series wrapped.
+"""What no header says, asked of a few slices of a series and remembered in the index.
 
-Both look at few files, in one stream through the workers, and remember the answers in the index,
-so that an interrupted scan does not ask twice.
+Are the values of a DICOM series wrapped (`wrap`)? Can those of a NIfTI file be Hounsfield units
+(`hounsfield`)? A series whose slices cannot be read for a passing reason has no answer: it is not
+used, its files count as failed, and the next scan asks again (`outdated`).
 """
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Self
 
-import numpy as np
-
-from featurecache.files import read_range
+from featurecache.hounsfield import Look, is_mask, look_at, why_not_hu
 from featurecache.index import Index
-from featurecache.pixels import DecodeJob, decode_slice, to_hu
+from featurecache.nifti import is_nifti
+from featurecache.pixels import DecodeJob, decode_slice, stored_values
 from featurecache.pool import Failure, isolated_map
-from featurecache.wrap import has_air_peak, histogram
+from featurecache.reasons import MASK, NOT_HU, RETRIED_REASONS, VALUES_UNDECIDED
+from featurecache.wrap import has_air_peak
 
 WRAPPED = "RSNA 12-bit wrap undone"
 NOT_WRAPPED = "unsigned, intercept near 0, no air peak: left as it is"
+HU_ASSUMED = "NIfTI values do not look like Hounsfield units: taken as such"
 _PROBES = 8
 _BATCH = 256
 
-_REPEATED = """
-SELECT files.id, frame, path, size, mtime_ns, assumed_hu FROM frames JOIN files ON files.id = file
-WHERE (sop_uid, frame) IN (
-    SELECT sop_uid, frame FROM frames GROUP BY sop_uid, frame HAVING count(*) > 1
-) AND json_extract(coalesce(content, '{}'), '$."' || frame || '"') IS NULL
-AND sop_uid IN (SELECT sop_uid FROM frames JOIN dirty USING (series_uid))
-LIMIT 20000
-"""
 _PLACED = """
 SELECT frame, path, size, mtime_ns, assumed_hu FROM frames JOIN files ON files.id = file
-JOIN stacks ON stacks.id = stack WHERE frames.series_uid = ? AND usable ORDER BY key, place
+JOIN stacks ON stacks.id = stack WHERE frames.series_uid = ? AND usable
+AND (may_be_wrapped OR image_type = 'NIFTI') ORDER BY key, place
 """
 
 
-def compare_repeats(index: Index, workers: int, timeout_s: float) -> None:
-    """Note a digest of the image of every frame whose SOPInstanceUID occurs more than once.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What slices of one series said.
 
     Parameters
     ----------
-    index : Index
-        Open for writing.
-    workers : int
-        Reader processes.
-    timeout_s : float
-        Seconds a file may take.
+    peaks : tuple of bool
+        Of DICOM slices: whether there is the air peak of a wrapped one.
+    looks : tuple of Look
+        Of NIfTI slices: what was seen.
+    passing : tuple of str
+        Why slices could not be read, where the reason may pass.
+    n_damaged : int
+        Slices that can never be read.
     """
-    while rows := index.database.execute(_REPEATED).fetchall():
-        _note_contents(index, rows, workers, timeout_s)
 
+    peaks: tuple[bool, ...]
+    looks: tuple[Look, ...]
+    passing: tuple[str, ...]
+    n_damaged: int
 
-def _note_contents(
-    index: Index, rows: list[tuple[Any, ...]], workers: int, timeout_s: float
-) -> None:
-    root = os.fspath(index.root)
-    jobs = ((row[0], _job(root, row[1:])) for row in rows)
-    results = isolated_map(_hu_digest, jobs, workers=workers, timeout_s=timeout_s, chunk=4)
-    index.database.execute("BEGIN")
-    for (file, job), result in results:
-        # What cannot be decoded is the same image only if it is the same file.
-        content = f"undecodable {file}" if isinstance(result, Failure) else result
-        index.database.execute(
-            "UPDATE files SET content = json_set(coalesce(content, '{}'), ?, ?) WHERE id = ?",
-            (f'$."{job.frame}"', content, file),
+    @classmethod
+    def of(cls, results: Sequence[bool | Look | Failure]) -> Self:
+        """Sort the results of workers."""
+        failures = [result for result in results if isinstance(result, Failure)]
+        passing = [failure for failure in failures if failure.reason in RETRIED_REASONS]
+        return cls(
+            tuple(result for result in results if isinstance(result, bool)),
+            tuple(result for result in results if isinstance(result, Look)),
+            tuple(f"{failure.reason}: {failure.detail}" for failure in passing),
+            len(failures) - len(passing),
         )
-    index.database.execute("COMMIT")
+
+    def __add__(self, other: "Answers") -> "Answers":
+        return Answers(
+            self.peaks + other.peaks,
+            self.looks + other.looks,
+            self.passing + other.passing,
+            self.n_damaged + other.n_damaged,
+        )
+
+    @property
+    def n_given(self) -> int:
+        """Slices that were read."""
+        return len(self.peaks) + len(self.looks)
+
+    @property
+    def n_asked(self) -> int:
+        """All slices."""
+        return self.n_given + len(self.passing) + self.n_damaged
+
+    @property
+    def wrapped(self) -> bool:
+        """One slice with air is proof."""
+        return any(self.peaks)
+
+    @property
+    def need_more(self) -> bool:
+        """Whether the other slices may say what these do not.
+
+        Where each of these is damaged for good, others may not be; where some were read and some
+        could not be, the others decide. Where none could be read now, none is asked.
+        """
+        return not self.wrapped and bool(self.passing) == bool(self.n_given)
 
 
-def known_content(index: Index, file: int, frame: int) -> str:
-    """Return the digest that `compare_repeats` noted for a frame.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the slices of a series say.
 
     Parameters
     ----------
-    index : Index
-        Open.
-    file, frame : int
-        Number in the ``files`` table, 0-based frame number.
-
-    Returns
-    -------
-    str
-        Equal for equal images and, where they cannot be decoded, for equal files. Where nothing
-        was noted, a text that equals that of no other file.
+    wrapped : bool
+        The wrap is to be undone.
+    finding : str or None
+        A warning.
+    status, reason, detail : str or None
+        "skipped" or "failed" where the series is not to be used, and why.
+    look : str or None
+        Of a NIfTI file: equal for equal voxels.
     """
-    row = index.database.execute("SELECT content FROM files WHERE id = ?", (file,)).fetchone()
-    return str(json.loads(row[0] or "{}").get(str(frame), f"unknown {file}"))
+
+    wrapped: bool = False
+    finding: str | None = None
+    status: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    look: str | None = None
 
 
-def decide_wraps(index: Index, workers: int, timeout_s: float) -> None:
-    """Decide for every series in the ``probes`` table whether its stored values are wrapped.
+def decide_values(index: Index, workers: int, timeout_s: float, *, assume_hu: bool) -> None:
+    """Decide for every series in the ``probes`` table what its values mean.
 
     Parameters
     ----------
@@ -101,65 +133,125 @@ def decide_wraps(index: Index, workers: int, timeout_s: float) -> None:
     workers : int
         Reader processes.
     timeout_s : float
-        Seconds a slice may take; one that takes longer is left out.
+        Seconds a slice may take.
+    assume_hu : bool
+        Use NIfTI files whose values do not look like Hounsfield units, with a warning.
     """
     database = index.database
-    while names := database.execute("SELECT series_uid FROM probes LIMIT ?", (_BATCH,)).fetchall():
-        jobs = [(name, job) for (name,) in names for job in _probe_jobs(index, name)]
-        results = isolated_map(_histogram, jobs, workers=workers, timeout_s=timeout_s, chunk=4)
+    while rows := database.execute("SELECT series_uid FROM probes LIMIT ?", (_BATCH,)).fetchall():
+        answers = _ask(index, [name for (name,) in rows], workers, timeout_s, spread=True)
+        again = [name for name, given in answers.items() if given.need_more]
+        for name, given in _ask(index, again, workers, timeout_s, spread=False).items():
+            answers[name] = answers[name] + given
         database.execute("BEGIN")
-        for series_uid, found in groupby(results, key=lambda pair: pair[0][0]):
-            counts = [result for _, result in found if not isinstance(result, Failure)]
-            _settle(index, series_uid, has_air_peak(np.sum(counts, axis=0)) if counts else False)
-        database.executemany("DELETE FROM probes WHERE series_uid = ?", names)
+        for name, given in answers.items():
+            _settle(index, name, _verdict(given, assume_hu))
+        database.executemany("DELETE FROM probes WHERE series_uid = ?", rows)
         database.execute("COMMIT")
 
 
-def _probe_jobs(index: Index, series_uid: str) -> Iterator[DecodeJob]:
-    """Yield jobs for a few slices spread over a series."""
+def _ask(
+    index: Index, names: Sequence[str], workers: int, timeout_s: float, *, spread: bool
+) -> dict[str, Answers]:
+    """Return what slices of each series say; a series without slices to be asked is left out."""
+    jobs = ((name, job) for name in names for job in _jobs(index, name, spread=spread))
+    results = isolated_map(ask, jobs, workers=workers, timeout_s=timeout_s, chunk=_PROBES)
+    return {
+        name: Answers.of([answer for _, answer in found])
+        for name, found in groupby(results, key=lambda pair: pair[0][0])
+    }
+
+
+def _jobs(index: Index, series_uid: str, *, spread: bool) -> Iterator[DecodeJob]:
+    """Yield jobs for a few slices spread over a series, or for all the others."""
     rows = index.database.execute(_PLACED, (series_uid,)).fetchall()
     root = os.fspath(index.root)
     count = min(_PROBES, len(rows))
-    for number in range(count):
-        yield _job(root, rows[(2 * number + 1) * len(rows) // (2 * count)])
+    few = {(2 * number + 1) * len(rows) // (2 * count) for number in range(count)}
+    for place, row in enumerate(rows):
+        if (place in few) is spread:
+            yield DecodeJob.of(root, *row)
 
 
-def _settle(index: Index, series_uid: str, wrapped: bool) -> None:
+def ask(item: tuple[str, DecodeJob]) -> bool | Look:
+    """Look at one slice; runs in a worker.
+
+    Parameters
+    ----------
+    item : tuple of str and DecodeJob
+        Name of the series, and what to decode.
+
+    Returns
+    -------
+    bool or Look
+        Of DICOM whether it has the air peak of a wrapped slice; of NIfTI what was seen.
+
+    Raises
+    ------
+    ReadError
+        If the slice cannot be read.
+    """
+    job = item[1]
+    if not is_nifti(job.path):
+        return has_air_peak(stored_values(job))
+    decoded = decode_slice(job)
+    return look_at(decoded.stored * decoded.slope + decoded.intercept)
+
+
+def _verdict(answers: Answers, assume_hu: bool) -> Verdict:
+    if answers.wrapped:
+        return Verdict(wrapped=True, finding=WRAPPED)
+    if answers.passing and len(answers.passing) >= answers.n_given:
+        detail = f"{len(answers.passing)} of {answers.n_asked} slices: {answers.passing[0]}"
+        return Verdict(status="failed", reason=VALUES_UNDECIDED, detail=detail)
+    if answers.looks:
+        return _nifti_verdict(answers.looks, assume_hu)
+    return Verdict(finding=NOT_WRAPPED if answers.peaks else None)
+
+
+def _nifti_verdict(looks: Sequence[Look], assume_hu: bool) -> Verdict:
+    why = why_not_hu(looks)
+    look = " ".join(one.digest for one in looks)
+    look = hashlib.blake2b(look.encode(), digest_size=16).hexdigest()
+    if why is None:
+        return Verdict(look=look)
+    if is_mask(looks):
+        return Verdict(status="skipped", reason=MASK, detail=why)
+    if assume_hu:
+        return Verdict(finding=HU_ASSUMED, look=look)
+    return Verdict(status="failed", reason=NOT_HU, detail=why)
+
+
+def _settle(index: Index, series_uid: str, verdict: Verdict) -> None:
     database = index.database
-    database.execute("UPDATE stacks SET wrapped = ? WHERE series_uid = ?", (wrapped, series_uid))
-    database.execute(
-        "INSERT OR IGNORE INTO findings SELECT id, ? FROM stacks WHERE series_uid = ?",
-        (WRAPPED if wrapped else NOT_WRAPPED, series_uid),
+    if verdict.status is not None:
+        database.execute(
+            "UPDATE stacks SET usable = 0, reason = ? WHERE series_uid = ? AND usable",
+            (verdict.reason, series_uid),
+        )
+        database.execute(
+            "UPDATE files SET status = ?, reason = ?, detail = ? "
+            "WHERE series_uid = ? AND status = 'used'",
+            (verdict.status, verdict.reason, verdict.detail, series_uid),
+        )
+        return
+    where = (
+        "series_uid = ? AND EXISTS (SELECT 1 FROM frames WHERE frames.stack = stacks.id "
+        "AND (may_be_wrapped OR image_type = 'NIFTI'))"
     )
-
-
-def _job(root: str, row: tuple[Any, ...]) -> DecodeJob:
-    frame, path, size, mtime_ns, assumed_hu = row
-    full = os.path.join(root, os.fsdecode(path))  # noqa: PTH118
-    return DecodeJob(full, frame, size, mtime_ns, wrapped=False, assume_hu=bool(assumed_hu))
-
-
-def _hu_digest(item: tuple[int, DecodeJob]) -> str:
-    """Digest of the Hounsfield units of a slice, or of the file; runs in a worker."""
-    _, job = item
-    try:
-        hu = to_hu(decode_slice(job))
-    except Exception:
-        return _file_digest(job)
-    return hashlib.blake2b(hu.tobytes() + repr(hu.shape).encode(), digest_size=16).hexdigest()
-
-
-def _file_digest(job: DecodeJob) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    fd = os.open(job.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        for start in range(0, job.size, 1 << 22):
-            digest.update(read_range(fd, start, 1 << 22))
-    finally:
-        os.close(fd)
-    return digest.hexdigest()
-
-
-def _histogram(item: tuple[str, DecodeJob]) -> np.ndarray:
-    """Histogram of the stored values of a slice; runs in a worker."""
-    return histogram(decode_slice(item[1]).stored)
+    database.execute(
+        f"UPDATE stacks SET wrapped = ? WHERE {where}",  # noqa: S608  constants only
+        (verdict.wrapped, series_uid),
+    )
+    if verdict.finding is not None:
+        database.execute(
+            "INSERT OR IGNORE INTO findings SELECT id, ? "  # noqa: S608  constants only
+            f"FROM stacks WHERE {where}",
+            (verdict.finding, series_uid),
+        )
+    if verdict.look is not None:
+        database.execute(
+            "UPDATE files SET content = json_set(coalesce(content, '{}'), '$.look', ?) "
+            "WHERE series_uid = ? AND status = 'used'",
+            (verdict.look, series_uid),
+        )

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featurecache.errors import UsageError
+from featurecache.location import Location, parse_location
 from featurecache.select import Selection
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-FILE_NAME = "featurecache.toml"
+FILE_NAME, KEY_NAME = "featurecache.toml", "featurecache.key"
 MAX_BYTES = 64 * 1024
-_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "index", "key")
+_PATH_FIELDS = ("source", "store", "labels", "slice_labels", "nifti_ids", "index", "key")
 
 _COMMENT_COLUMN = 36
 _HEADER = (
@@ -28,6 +29,7 @@ _COMMENTS = {
     "labels": "one line per patient, study or series",
     "labels_format": "table, cq500 or rsna",
     "slice_labels": "one line per slice (SOPInstanceUID)",
+    "nifti_ids": "whose scan each NIfTI file is (path, PatientID)",
     "store": "the features; may be shared, if its ids are hashed",
     "index": "what the scan found; holds identifiers, keep it private",
     "key": "the secret behind the ids of the store; without it labels cannot be joined",
@@ -47,11 +49,13 @@ class Project(BaseModel):
         The file they came from; None where there is none.
     source : Path or None
         Folder of DICOM files.
-    store : Path
-        The feature store.
+    store : Path or str
+        The feature store: a folder, or ``s3://BUCKET/PREFIX``.
     labels, slice_labels : Path or None
         Label files.
     labels_format : {"table", "cq500", "rsna"}
+    nifti_ids : Path or None
+        Table of identifiers of NIfTI files.
     index, key : Path or None
         As written; use `index_for` and `key_for`.
     keep_ids : bool
@@ -67,10 +71,11 @@ class Project(BaseModel):
 
     path: Path | None = None
     source: Path | None = None
-    store: Path = Path("cache.zarr")
+    store: Location = Path("cache.zarr")
     labels: Path | None = None
     labels_format: Literal["table", "cq500", "rsna"] = "table"
     slice_labels: Path | None = None
+    nifti_ids: Path | None = None
     index: Path | None = None
     key: Path | None = None
     keep_ids: bool = False
@@ -78,12 +83,14 @@ class Project(BaseModel):
     select: tuple[str, ...] = ()
     last_run: str | None = None
 
-    def index_for(self, store: Path) -> Path:
+    def index_for(self, store: Location) -> Path:
         """Find the index: as written, else beside featurecache.toml, else beside the store.
+
+        It is a file: where the store lies in a bucket, that is the working folder.
 
         Parameters
         ----------
-        store : Path
+        store : Path or str
             The store in use.
 
         Returns
@@ -92,19 +99,21 @@ class Project(BaseModel):
         """
         return self.index or self._beside(store) / "featurecache.sqlite"
 
-    def key_for(self, store: Path) -> Path:
+    def key_for(self, store: Location) -> Path:
         """Find the key: as written, else beside featurecache.toml, else beside the store.
+
+        It is a file: where the store lies in a bucket, that is the working folder.
 
         Parameters
         ----------
-        store : Path
+        store : Path or str
             The store in use.
 
         Returns
         -------
         Path
         """
-        return self.key or self._beside(store) / "featurecache.key"
+        return self.key or self._beside(store) / KEY_NAME
 
     def run(self) -> Path | None:
         """Give the folder of the last fit, or None.
@@ -117,8 +126,10 @@ class Project(BaseModel):
             return None
         return self.path.parent / self.last_run
 
-    def _beside(self, store: Path) -> Path:
-        return self.path.parent if self.path is not None else store.parent
+    def _beside(self, store: Location) -> Path:
+        if self.path is not None:
+            return self.path.parent
+        return store.parent if isinstance(store, Path) else Path()
 
 
 def load_project(folder: Path = Path()) -> Project:
@@ -239,15 +250,16 @@ def _parse(path: Path, text: str) -> Project:
     _check_names(path, fields)
     for name in _PATH_FIELDS:
         if isinstance(fields.get(name), str):
-            fields[name] = path.parent / _checked_path(path, name, fields[name])
+            fields[name] = _located(path, name, _checked_path(path, name, fields[name]))
     fields.setdefault("store", path.parent / "cache.zarr")
     _check_rules(path, fields.get("select", []))
     try:
         return Project(path=path, **fields)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: {name}: {first['msg']}, got {first['input']!r}") from None
+        raise UsageError(
+            f"{path}: {first['loc'][0]}: {first['msg']}, got {first['input']!r}"
+        ) from None
 
 
 def _check_names(path: Path, fields: dict[str, Any]) -> None:
@@ -274,6 +286,15 @@ def _checked_path(path: Path, name: str, value: str) -> str:
     if not value or not value.isprintable():
         raise UsageError(f"{path}: {name}: expected a path, got {value!r}")
     return value
+
+
+def _located(path: Path, name: str, value: str) -> Location:
+    """A path from the project folder on, or the URL of a store."""
+    try:
+        location = parse_location(value) if name == "store" else Path(value)
+    except UsageError as error:
+        raise UsageError(f"{path}: store: {error}") from None
+    return path.parent / location if isinstance(location, Path) else location
 
 
 def _portable(target: Path, folder: Path) -> str:

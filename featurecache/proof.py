@@ -1,4 +1,4 @@
-"""The proof that a fast precision is good enough: a first batch is computed in float32 too."""
+"""A first batch, and the proof that a fast precision is good enough for it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +33,8 @@ def unproven(precision: str, note: str | None = None) -> dict[str, Any]:
 
 def sample(source: RowSource, part: int, n_rows: int, count: int) -> list[Decoded]:
     """Decoded slices, spread evenly over a part.
+
+    They hold what was measured on the way: seconds of reading and decoding.
 
     Parameters
     ----------

@@ -27,9 +27,18 @@ PIXELS_MALFORMED = "pixel data is malformed"
 PIXEL_FORMAT = "pixel format not supported"
 NOT_USABLE_ANY_MORE = "header cannot be used"
 SPACING_UNKNOWN = "pixel spacing unknown"
+SPACING_IMPLAUSIBLE = "pixel spacing implausible"
 OTHER = "other reason"
 
 UNREADABLE = "unreadable file"
+NIFTI_EXTRA = "NIfTI file: pip install 'featurecache[nifti]'"
+NIFTI_UNLISTED = "NIfTI file without a row in the table of --nifti-ids"
+ROW_WITHOUT_FILE = "row of the table of --nifti-ids without a NIfTI file"
+VALUES_UNDECIDED = "what the values mean is undecided: pixels cannot be read now"
+COPIES_OF_PATIENTS = "NIfTI files with the same voxels, of different patients"
+REPEAT_UNDECIDED = "a repeated image cannot be compared: pixels cannot be read now"
+NOT_HU = "NIfTI values are no Hounsfield units (--assume-hu takes them as such)"
+MASK = "not CT: NIfTI file with few different values"
 
 SLICE_REASONS: dict[int, str] = {
     2: PIXELS_SHORT,
@@ -49,12 +58,18 @@ SLICE_REASONS: dict[int, str] = {
     16: PIXEL_FORMAT,
     17: NOT_USABLE_ANY_MORE,
     18: SPACING_UNKNOWN,
+    19: SPACING_IMPLAUSIBLE,
     255: OTHER,
 }
 """Code in a store's ``status`` array -> reason. Append only, never renumber."""
 
 PASSING_REASONS: frozenset[int] = frozenset({4, 6, 7, 8, 9, 10})
 """Codes of reasons that may be gone on a later attempt; ``--retry-failed`` takes these up."""
+
+RETRIED_REASONS: frozenset[str] = frozenset(
+    {*(SLICE_REASONS[code] for code in PASSING_REASONS), KILLED, UNREADABLE, NIFTI_EXTRA}
+)
+"""Reasons that say nothing lasting about a file: every scan tries again."""
 
 _CODES = {reason: code for code, reason in SLICE_REASONS.items()}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from featurecache.errors import UsageError
 from featurecache.framing import Framing, fit_of
+from featurecache.views import View
 
 VALUES_VERSION = 1
 """Raised only when the same recipe and input give other features than before."""
@@ -26,7 +27,7 @@ WINDOWS: dict[str, tuple[float, float]] = {
 
 _NUMERICS = ("precision", "dtype")
 _NOT_COMPARED = ("weights_source",)
-_ABSENT_IF_NONE = ("spacing_mm", "fov_mm")
+_ABSENT_IF_NONE = ("spacing_mm", "fov_mm", "view_number", "view_seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Recipe:
     spacing_mm, fov_mm : float or None
         Field of view that is resampled before, see `Framing`. Absent from the document where it
         is None, so that recipes without it keep the fingerprint they had before it existed.
+    view_number, view_seed : int or None
+        Augmented view, see `View`; absent likewise.
     """
 
     backbone: str
@@ -89,6 +92,15 @@ class Recipe:
     values_version: int = VALUES_VERSION
     spacing_mm: float | None = None
     fov_mm: float | None = None
+    view_number: int | None = None
+    view_seed: int | None = None
+
+    @property
+    def view(self) -> View | None:
+        """The augmented view; None for the images as they are."""
+        if self.view_number is None:
+            return None
+        return View(self.view_number, self.view_seed or 0)
 
     @property
     def framing(self) -> Framing:
@@ -158,6 +170,7 @@ def parse_windows(text: str) -> tuple[tuple[float, float], ...]:
     Returns
     -------
     tuple of (level_hu, width_hu)
+        One or three; one for three equal ones, which are the same images.
 
     Raises
     ------
@@ -170,7 +183,7 @@ def parse_windows(text: str) -> tuple[tuple[float, float], ...]:
             f"--windows {text}: a backbone takes three channels, so give one window (repeated) "
             f"or three; got {len(windows)}"
         )
-    return windows
+    return windows if len(set(windows)) > 1 else windows[:1]
 
 
 def _parse_window(text: str) -> tuple[float, float]:

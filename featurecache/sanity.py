@@ -8,8 +8,10 @@ from featurecache.reasons import NOISE
 AIR_HU = -1024
 TOP_HU = 3071
 
+_IMPOSSIBLE_HU = 1 << 15
 _SUSPECT_HU = 300.0
 _LEAST_ROWS = 8
+_LEAST_COLUMNS = 30  # 8 of every fourth, with a neighbour
 _WHITENESS = 0.5
 _JUMP = 4.0
 
@@ -35,19 +37,23 @@ def check_noise(stored: np.ndarray, slope: float) -> None:
     ReadError
         Reason "noise below some row"; the detail names the row.
     """
-    columns = stored[:, ::4].astype(np.int32), stored[:, 1::4].astype(np.int32)
-    width = min(columns[0].shape[1], columns[1].shape[1])
-    if width < 8 or len(stored) < 2 * _LEAST_ROWS:
+    if len(stored) < 2 * _LEAST_ROWS or stored.shape[1] < _LEAST_COLUMNS:
         return
-    steps = np.abs(columns[1][:, :width] - columns[0][:, :width])
-    mean_step_hu = steps.mean(axis=1) * abs(slope)
-    if (mean_step_hu > _SUSPECT_HU).sum() < _LEAST_ROWS:
+    # Noise counts where it reaches the last row, so the last few rows settle it for most slices.
+    if not (_mean_step_hu(stored[-_LEAST_ROWS:], slope) > _SUSPECT_HU).all():
         return
-    first = _first_noisy_row(stored, mean_step_hu)
+    first = _first_noisy_row(stored, _mean_step_hu(stored, slope))
     if first is not None:
         raise ReadError(
             NOISE, f"neighbouring pixels are unrelated from row {first} of {len(stored)} on"
         )
+
+
+def _mean_step_hu(stored: np.ndarray, slope: float) -> np.ndarray:
+    """Mean difference of neighbours in each row, from every fourth column."""
+    left, right = stored[:, ::4].astype(np.int32), stored[:, 1::4].astype(np.int32)
+    steps: np.ndarray = np.abs(right - left[:, : right.shape[1]])
+    return steps.mean(axis=1) * abs(slope)
 
 
 def _first_noisy_row(stored: np.ndarray, mean_step_hu: np.ndarray) -> int | None:
@@ -77,7 +83,8 @@ def findings(low: int, high: int, slope: float, intercept: float) -> list[str]:
     Returns
     -------
     list of str
-        "constant slice" or "no pixel within the CT range" (-1024 to 3071 HU); empty if neither.
+        "constant slice", "no pixel within the CT range" (-1024 to 3071 HU), and values that no
+        scanner writes, as a negative number is read whose sign the header denies; mostly empty.
     """
     found = []
     if low == high:
@@ -85,4 +92,6 @@ def findings(low: int, high: int, slope: float, intercept: float) -> list[str]:
     ends = sorted((low * slope + intercept, high * slope + intercept))
     if low != high and (ends[1] <= AIR_HU or ends[0] >= TOP_HU):
         found.append("no pixel within the CT range")
+    if ends[1] >= _IMPOSSIBLE_HU:
+        found.append("values far above the CT range")
     return found

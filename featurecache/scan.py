@@ -16,14 +16,19 @@ from time import monotonic
 
 from featurecache.account import Account
 from featurecache.assemble import assemble_series, mark_dirty
-from featurecache.compare import TO_BE_READ_AGAIN, Comparison, Known
+from featurecache.compare import Comparison, Known
+from featurecache.copies import settle_copies
 from featurecache.errors import UsageError
 from featurecache.explain import explain
 from featurecache.index import Index
 from featurecache.intake import FRAME_COLUMNS, FileRecord, read_file
+from featurecache.nifti import is_nifti
+from featurecache.nifti_ids import FileIds, NiftiTable, join_files, read_nifti_table
+from featurecache.outdated import mark_outdated
 from featurecache.pool import Failure, default_workers, isolated_map
-from featurecache.probes import compare_repeats, decide_wraps
-from featurecache.reasons import KILLED, RESCALE_MISSING, TIME_OUT
+from featurecache.probes import decide_values
+from featurecache.reasons import KILLED, TIME_OUT
+from featurecache.repeats import compare_repeats
 from featurecache.scan_document import scan_document
 from featurecache.walk import Entry, walk_tree
 
@@ -32,7 +37,6 @@ __all__ = ["Account", "explain", "scan", "scan_document"]
 _BATCH = 512
 _CHUNK = 32
 _COMMIT_EVERY_S = 2.0
-_ASSUMED = "rescale missing: stored values taken as HU"
 
 _INSERT_FILE = (
     "INSERT INTO files (id, path, size, mtime_ns, revision, status, reason, detail, warnings, "
@@ -51,6 +55,7 @@ def scan(
     workers: int | None = None,
     assume_hu: bool = False,
     min_slices: int = 2,
+    nifti_ids: Path | None = None,
     timeout_s: float = 60.0,
     progress: Progress | None = None,
 ) -> Account:
@@ -67,9 +72,13 @@ def scan(
     workers : int, optional
         Reader processes; by default one per core.
     assume_hu : bool
-        Take stored values as Hounsfield units where rescale is absent, with a warning.
+        Take values as Hounsfield units where rescale is absent, or where those of a NIfTI file do
+        not look like it; with a warning.
     min_slices : int
         A stack with fewer slices is not used.
+    nifti_ids : Path, optional
+        CSV with the identifiers of NIfTI files, see `nifti_ids.read_nifti_table`; without one they
+        come from the paths.
     timeout_s : float
         Seconds a file may take.
     progress : callable, optional
@@ -83,17 +92,27 @@ def scan(
     Raises
     ------
     UsageError
-        If `root` is no folder, the index belongs to another root, or another scan writes to it.
+        If `root` is no folder, the index belongs to another root, another scan writes to it, or
+        the table of NIfTI files is wrong.
     FeatureCacheError
         If the account does not balance.
     """
     resolved = _resolved(root)
+    table = None if nifti_ids is None else read_nifti_table(nifti_ids)
     with Index.open(index_path) as index:
         _claim(index, resolved)
-        _apply_options(index, assume_hu, min_slices)
+        ids = _look_for_outdated(index, table, assume_hu, min_slices)
         workers = workers or default_workers()
-        _Scan(index, os.fsencode(resolved), workers, assume_hu, timeout_s, progress).run()
+        read = functools.partial(
+            read_file,
+            root=os.fsencode(resolved),
+            assume_hu=assume_hu,
+            nifti_ids=None if ids is None else ids.by_path,
+        )
+        _Scan(index, read, workers, timeout_s, progress).run()
         _assemble_all(index, min_slices, workers, timeout_s)
+        decide_values(index, workers, timeout_s, assume_hu=assume_hu)
+        settle_copies(index)
         index.set_meta("complete", 1)
         return index.account()
 
@@ -120,22 +139,28 @@ def _claim(index: Index, root: str) -> None:
         )
 
 
-def _apply_options(index: Index, assume_hu: bool, min_slices: int) -> None:
-    """Mark what the options of the last scan decided differently, to be read again."""
-    database = index.database
-    database.execute("BEGIN")
-    if index.meta("assume_hu", int(assume_hu)) != int(assume_hu):
-        index.set_meta("complete", 0)
-        database.execute(
-            "UPDATE files SET mtime_ns = ? WHERE reason = ? OR warnings LIKE ?",
-            (TO_BE_READ_AGAIN, RESCALE_MISSING, f"%{_ASSUMED}%"),
-        )
-    if index.meta("min_slices", min_slices) != min_slices:
-        index.set_meta("complete", 0)
-        database.execute("INSERT OR IGNORE INTO dirty SELECT DISTINCT series_uid FROM frames")
-    index.set_meta("assume_hu", int(assume_hu))
-    index.set_meta("min_slices", min_slices)
-    database.execute("COMMIT")
+def _look_for_outdated(
+    index: Index, table: NiftiTable | None, assume_hu: bool, min_slices: int
+) -> FileIds | None:
+    """Mark what is out of date; return the identifiers of NIfTI files, if there is a table."""
+    paths: list[str] = []
+    if table is not None or index.meta("nifti_ids") is not None:
+        paths = [
+            os.fsdecode(entry.path)
+            for entry in walk_tree(os.fsencode(index.root), _own_files(index))
+            if entry.reason is None and is_nifti(entry.path)
+        ]
+    ids = None if table is None else join_files(table, paths)
+    mark_outdated(
+        index, assume_hu=assume_hu, min_slices=min_slices, nifti_paths=paths, nifti_ids=ids
+    )
+    return ids
+
+
+def _own_files(index: Index) -> frozenset[bytes]:
+    """The index is no entry of the tree it describes."""
+    own = os.path.relpath(os.path.realpath(index.path), index.root)
+    return frozenset(os.fsencode(own) + end for end in (b"", b"-journal", b"-wal", b"-shm"))
 
 
 class _Scan:
@@ -144,19 +169,18 @@ class _Scan:
     def __init__(
         self,
         index: Index,
-        root: bytes,
+        read: Callable[[Entry], FileRecord],
         workers: int,
-        assume_hu: bool,
         timeout_s: float,
         progress: Progress | None,
     ) -> None:
         self._index = index
         self._database = index.database
-        self._root = root
+        self._root = os.fsencode(index.root)
         self._workers = workers
         self._timeout_s = timeout_s
         self._progress = progress or (lambda done, total: None)
-        self._read = functools.partial(read_file, root=root, assume_hu=assume_hu)
+        self._read = read
         self._comparison = Comparison(index.database)
         self._next_id = self._comparison.first_new
         self._known: dict[bytes, Known | None] = {}  # of files that are being read
@@ -192,7 +216,7 @@ class _Scan:
 
     def _to_read(self) -> Iterator[Entry]:
         """Yield regular files that are new or changed; settle everything else on the way."""
-        entries = walk_tree(self._root, self._own_files())
+        entries = walk_tree(self._root, _own_files(self._index))
         while batch := list(itertools.islice(entries, _BATCH)):
             self._seen += len(batch)
             changed = self._comparison.changed(batch)
@@ -205,11 +229,6 @@ class _Scan:
                     self._known[entry.path] = known
                     yield entry
         self._walked = True
-
-    def _own_files(self) -> frozenset[bytes]:
-        """The index is no entry of the tree it describes."""
-        own = os.path.relpath(os.path.realpath(self._index.path), os.fsdecode(self._root))
-        return frozenset(os.fsencode(own) + end for end in (b"", b"-journal", b"-wal", b"-shm"))
 
     def _note(self, entry: Entry, known: Known | None, record: FileRecord) -> None:
         self._records.append((entry, known, record))
@@ -277,4 +296,3 @@ def _assemble_all(index: Index, min_slices: int, workers: int, timeout_s: float)
         for (series_uid,) in batch:
             assemble_series(index, series_uid, min_slices)
         database.execute("COMMIT")
-    decide_wraps(index, workers, timeout_s)

@@ -31,16 +31,17 @@ def scan_document(
     identifiers : Identifiers, optional
         Turns the user's ids into a store's; without it they are given as they are.
     chosen : Chosen, optional
-        What a selection leaves out: files of such series count as skipped.
+        What a selection leaves out: files of such series count as skipped, their warnings do not.
     with_texts : bool
-        Also give SeriesDescription and ConvolutionKernel, which are free text: for the eyes of the
-        one who writes rules, not for logs.
+        Also give what is free text: SeriesDescription, ConvolutionKernel, and rows of the table of
+        NIfTI files. For the eyes of the one who writes rules and tables, not for logs.
 
     Returns
     -------
     dict
         ``schema_version``, ``files`` (seen, used, skipped, failed), ``reasons``, ``selection``
-        (its rules) and ``series``; numbers that are unknown are None.
+        (its rules) and ``series``; numbers that are unknown are None. Warnings are those of files
+        and series in use.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def scan_document(
         The files do not add up.
     """
     chosen = chosen or Chosen()
-    account = chosen.settle(index.account())
+    account = chosen.settle(index.account(chosen.series))
     return {
         "schema_version": SCHEMA_VERSION,
         "files": {
@@ -62,6 +63,7 @@ def scan_document(
             for (kind, reason), count in sorted(account.reasons.items())
         ],
         "selection": list(chosen.texts),
+        **({"nifti_rows_without_file": index.nifti_rows_without_file()} if with_texts else {}),
         "series": [
             _series(stack, identifiers, chosen.series.get(stack.key)) | _texts(stack, with_texts)
             for stack in index.stacks(usable_only=False)

@@ -13,10 +13,11 @@
     all                          everything (stands alone)
 
 A series is used if it keeps every rule. Patterns are those of a shell (``*``, ``?``, ``[a-z]``),
-match the whole text and ignore case and repeated spaces. A series whose thickness or gap is unknown
-keeps no rule on it. ``one per study`` chooses last, among what the other rules left; between equals
-(and unknown thickness comes last) the one with the most slices, or the thinnest, then the first
-SeriesInstanceUID in alphabetical order.
+match the whole text and ignore case and repeated spaces. A thickness within 0.001 mm of a limit and
+a gap within 0.01 mm of it equal the limit: positions are rounded, most of all those of a tilted
+gantry. A series whose thickness or gap is unknown keeps no rule on it. ``one per study`` chooses
+last, among what the other rules left; between equals (and unknown thickness comes last) the one
+with the most slices, or the thinnest, then the first SeriesInstanceUID in alphabetical order.
 """
 
 import math
@@ -33,22 +34,24 @@ NOT_SELECTED = "not selected: "
 """How the reason of every series begins that a rule leaves out."""
 
 CQ500_RULES = (
-    "description!=*CONTRAST* unless *PRE*CONTRAST*|*NON*CONTRAST*|*NO CONTRAST*|*WITHOUT*|*W/O*",
+    "description!=*CONTRAST* unless *PRE*CONTRAST*|*NON*CONTRAST*|*NO CONTRAST*|*WITHOUT*|*W/O*"
+    "|WO CONTRAST*|* WO CONTRAST*",
+    "description!=*POST CONTR*|*POSTCONTR*|*POST CON",
     "description!=*CECT*",
     "description!=*[0-9]CC*SEC*",
     "description!=*ORAL*IV*",
-    "description!=*ANGIO*",
-    "description!=C+*|* C+*",
+    "description!=*ANGIO*|CTA|CTA *|* CTA|* CTA *",
+    "description!=C+*|* C+*|C +*|* C +* unless *WITHOUT*|*W/O*",
 )
 """What leaves out the series of CQ500 with contrast; its labels were read without."""
 
 PRESET_RULES = {"cq500": CQ500_RULES, "rsna": ("all",)}
 """The selection of each preset of ``featurecache init``."""
 
-_NUMBERS = {"thickness": " mm", "gap": " mm", "slices": ""}
+_NUMBERS = {"thickness": (" mm", 0.001), "gap": (" mm", 0.01), "slices": ("", 0.0)}
 _TEXTS = ("description", "kernel")
 _CHOICES = ("thinnest", "thickest", "most slices")
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _FORMS = re.compile(
     rf"(?P<number>{'|'.join(_NUMBERS)})\s*"
     rf"(?:(?P<order><=|>=|<|>|=)\s*(?P<limit>{_NUMBER})"
@@ -87,7 +90,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NumberRule:
-    """A number must lie in a range; infinite where a side is open."""
+    """A number must lie in a range, infinite where a side is open; near an end is at it."""
 
     text: str
     field: str
@@ -100,7 +103,9 @@ class NumberRule:
         value = getattr(series, self.field)
         if math.isnan(value):
             return f"{self.field} unknown, {self.text} asked"
-        inside = self.low <= value <= self.high if self.with_ends else self.low < value < self.high
+        near = _NUMBERS[self.field][1] * (1 if self.with_ends else -1)
+        low, high = self.low - near, self.high + near
+        inside = low <= value <= high if self.with_ends else low < value < high
         return None if inside else f"{self.field} is not {self.text.removeprefix(self.field)}"
 
 
@@ -274,16 +279,16 @@ def _matches(value: str, pattern: str) -> bool:
 
 def _number_rule(text: str, match: re.Match[str]) -> NumberRule:
     field, order = match["number"].lower(), match["order"]
-    unit = _NUMBERS[field]
+    unit, _ = _NUMBERS[field]
     if order is None:
         low, high = float(match["low"]), float(match["high"])
         if low > high:
             raise UsageError(f"--select {text!r}: the range is empty, {low:g} is above {high:g}")
-        return NumberRule(f"{field}={low:g}..{high:g}{unit}", field, low, high, True)
+        return NumberRule(f"{field}={low:.12g}..{high:.12g}{unit}", field, low, high, True)
     limit = float(match["limit"])
     low = -math.inf if order in ("<", "<=") else limit
     high = math.inf if order in (">", ">=") else limit
-    return NumberRule(f"{field}{order}{limit:g}{unit}", field, low, high, "=" in order)
+    return NumberRule(f"{field}{order}{limit:.12g}{unit}", field, low, high, "=" in order)
 
 
 def _text_rule(text: str, match: re.Match[str]) -> TextRule:

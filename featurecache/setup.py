@@ -1,11 +1,13 @@
 """What `featurecache init` does: check what was given, write the settings, make the key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import create_key
-from featurecache.project import FILE_NAME, load_project, write_project
+from featurecache.location import Location
+from featurecache.nifti_ids import read_nifti_table
+from featurecache.project import FILE_NAME, KEY_NAME, write_project
 from featurecache.select import PRESET_RULES, Selection, add_rules
 
 
@@ -17,7 +19,8 @@ def initialise(
     labels: Path | None = None,
     labels_format: str | None = None,
     slice_labels: Path | None = None,
-    store: Path | None = None,
+    nifti_ids: Path | None = None,
+    store: Location | None = None,
     key: Path | None = None,
     keep_ids: bool = False,
     select: Sequence[str] = (),
@@ -35,10 +38,14 @@ def initialise(
         Sets `labels_format`, `select` and `keep_ids` for a public data set.
     labels, slice_labels : Path or None
         Label files.
+    nifti_ids : Path or None
+        Table of identifiers of NIfTI files.
     labels_format : {"table", "cq500", "rsna"} or None
         None: by preset, else ``table``.
-    store, key : Path or None
-        None: the defaults.
+    store : Path, str or None
+        A folder or ``s3://BUCKET/PREFIX``; None: ``cache.zarr``.
+    key : Path or None
+        None: the default.
     keep_ids : bool
         Keep identifiers in the store as they are.
     select : sequence of str
@@ -55,12 +62,18 @@ def initialise(
     Raises
     ------
     UsageError
-        `source` or a label file is missing, a rule is none, or the folder has settings already.
+        `source`, a label file or the table of NIfTI files is missing or wrong, a rule is none, the
+        key cannot be written, or the folder has settings already.
     """
     rules = add_rules(PRESET_RULES.get(preset or "", ()), select) if select else None
     rules = rules or PRESET_RULES.get(preset or "")
     selection = Selection.parse(rules or ())
-    _check(folder, source, labels, slice_labels, force=force)
+    files = {"--labels": labels, "--slice-labels": slice_labels, "--nifti-ids": nifti_ids}
+    _check(folder, source, files, force=force)
+    if nifti_ids is not None:
+        read_nifti_table(nifti_ids)
+    keep_ids = keep_ids or preset is not None
+    key_lines = _key_lines(key or folder / KEY_NAME, keep_ids)
     path = write_project(
         folder,
         replace=True,
@@ -69,23 +82,22 @@ def initialise(
         labels=labels,
         labels_format=labels_format or preset or "table",
         slice_labels=slice_labels,
+        nifti_ids=nifti_ids,
         store=store or folder / "cache.zarr",
         key=key,
-        keep_ids=keep_ids or preset is not None,
+        keep_ids=keep_ids,
         select=list(rules) if rules else None,
     )
-    lines = [f"wrote {path}", *_key_lines(folder), *_selection_lines(selection, preset)]
+    lines = [f"wrote {path}", *key_lines, *_selection_lines(selection, preset)]
     return "\n".join([*lines, *_next_steps(labels, slice_labels)])
 
 
-def _check(
-    folder: Path, source: Path, labels: Path | None, slice_labels: Path | None, *, force: bool
-) -> None:
+def _check(folder: Path, source: Path, files: Mapping[str, Path | None], *, force: bool) -> None:
     if not source.is_dir():
         hint = "; unzip it first" if source.suffix.lower() in {".zip", ".tar", ".gz"} else ""
         came = "is a file" if source.exists() else "does not exist"
         raise UsageError(f"SOURCE {source} {came}: expected a folder of DICOM files{hint}")
-    for option, file in (("--labels", labels), ("--slice-labels", slice_labels)):
+    for option, file in files.items():
         if file is not None and not file.is_file():
             came = "is a folder" if file.is_dir() else "does not exist"
             raise UsageError(f"{option} {file} {came}: expected a CSV file")
@@ -95,12 +107,14 @@ def _check(
         )
 
 
-def _key_lines(folder: Path) -> list[str]:
-    project = load_project(folder)
-    if project.keep_ids:
+def _key_lines(path: Path, keep_ids: bool) -> list[str]:
+    """Make the key, before the settings: what cannot be made leaves none of them behind."""
+    if keep_ids:
         return ["identifiers will stand in the store as they are (public data)"]
-    path = project.key_for(project.store)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder of the key {path}: {error.strerror}") from error
     if create_key(path):
         return [
             f"wrote {path}: the secret behind the ids of the store; keep it, share it with none"

@@ -1,8 +1,8 @@
 """A series as the backbone sees it, on one sheet: people look before they trust."""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from featurecache.chosen import choose
 from featurecache.contact_sheet import Tile, check_size, draw_sheet
 from featurecache.errors import UsageError
 from featurecache.framing import Framing
@@ -18,10 +19,11 @@ from featurecache.index import Index
 from featurecache.pixels import Decoded, decode_slice, job_for
 from featurecache.pool import Failure, default_workers, isolated_map
 from featurecache.recipe import WINDOWS
+from featurecache.select import NOT_SELECTED, Selection
 from featurecache.stacks import Slice, Stack
 from featurecache.transforms import to_grey
 
-_MOST_WORKERS = 4
+_MOST_WORKERS, _MOST_NAMED = 4, 8
 _COLOURS = ("red", "green", "blue")
 Windows = Sequence[tuple[float, float]]
 
@@ -36,22 +38,26 @@ class Shown:
         Tiles, failed ones included.
     failed : mapping of str to int
         Reason -> how many slices have it.
+    warnings : mapping of str to int
+        Finding about pixels -> how many slices have it.
     """
 
     slices: int
     failed: dict[str, int]
+    warnings: dict[str, int]
 
 
 def show(
     index: Index, series: str, out: Path, identifiers: Identifiers | None, *, windows: Windows,
-    framing: Framing, columns: int | None = None,
+    framing: Framing, columns: int | None = None, selection: Selection | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Shown:  # fmt: skip
     """Draw a contact sheet of a series: what an extraction feeds, but for the normalisation.
 
     Every slice has its position (0-based place in the series, as in a store) and its z in mm. One
-    that fails is an empty tile with the reason. The sheet holds no name, date or description,
-    and no identifier but the id that the store has.
+    that fails is an empty tile with the reason. What was found about headers and pixels stands
+    above, and why an extraction would leave the series out. The sheet holds no name, date or
+    description, and no identifier but the id that the store has.
 
     Parameters
     ----------
@@ -69,6 +75,8 @@ def show(
         Size, fit, and field of view.
     columns : int, optional
         Tiles of a row.
+    selection : Selection, optional
+        Says whether an extraction would use the series; it is shown either way.
     progress : callable, optional
         Called with (slices done, slices to do).
 
@@ -88,18 +96,26 @@ def show(
     if not stack.slices:
         raise UsageError(f"{series!r} has no slices: {stack.reason}")
     check_size(len(stack.slices), framing.size, columns)
-    tiles = []
-    for tile in _tiles(index.root, stack, windows, framing):
+    tiles: list[Tile] = []
+    found: dict[str, list[int]] = defaultdict(list)
+    for tile, warnings in _tiles(index.root, stack, windows, framing):
+        for warning in warnings:
+            found[warning].append(len(tiles))
         tiles.append(tile)
         if progress is not None:
             progress(len(tiles), len(stack.slices))
     name = identifiers.series(stack.key) if identifiers is not None else "without an id (no key)"
     lines = [_geometry_text(stack), _windows_text(windows), framing.text()]
+    left_out = stack.reason or choose(index, selection).series.get(stack.key)
     draw_sheet(
-        out, tiles, f"Series {name}", lines, alarms=_alarms(stack), side=framing.size,
-        columns=columns,
+        out, tiles, f"Series {name}", lines, alarms=_alarms(stack, left_out, found),
+        side=framing.size, columns=columns,
     )  # fmt: skip
-    return Shown(len(tiles), dict(Counter(tile.reason for tile in tiles if tile.image is None)))
+    return Shown(
+        len(tiles),
+        dict(Counter(tile.reason for tile in tiles if tile.image is None)),
+        {warning: len(positions) for warning, positions in found.items()},
+    )
 
 
 def find_stack(index: Index, series: str, identifiers: Identifiers | None) -> Stack:
@@ -139,7 +155,10 @@ def find_stack(index: Index, series: str, identifiers: Identifiers | None) -> St
     )
 
 
-def _tiles(root: Path, stack: Stack, windows: Windows, framing: Framing) -> Iterator[Tile]:
+def _tiles(
+    root: Path, stack: Stack, windows: Windows, framing: Framing
+) -> Iterator[tuple[Tile, tuple[str, ...]]]:
+    """Yield the tile of every slice and the findings about its pixels."""
     jobs = [job_for(root, stack, slice_) for slice_ in stack.slices]
     workers = min(default_workers(), _MOST_WORKERS, len(jobs))
     outcomes = isolated_map(decode_slice, jobs, workers=workers)
@@ -147,7 +166,8 @@ def _tiles(root: Path, stack: Stack, windows: Windows, framing: Framing) -> Iter
         label, note = str(position), _z_text(slice_)
         reason = _reason(outcome, framing)
         image = _image(outcome, windows, framing) if reason is None else None
-        yield Tile(image, label, note, reason or "")
+        warnings = () if isinstance(outcome, Failure) else outcome.warnings
+        yield Tile(image, label, note, reason or ""), warnings
 
 
 def _reason(outcome: Decoded | Failure, framing: Framing) -> str | None:
@@ -179,11 +199,14 @@ def _z_text(slice_: Slice) -> str:
 
 def _geometry_text(stack: Stack) -> str:
     first = stack.slices[0]
-    parts = [f"{len(stack.slices)} slices of {first.rows} x {first.columns} pixels"]
+    count = len(stack.slices)
+    parts = [f"{count} slice{'s' * (count != 1)} of {first.rows} x {first.columns} pixels"]
     if isfinite(stack.row_spacing_mm):
         parts.append(f"pixels {stack.row_spacing_mm:.3g} x {stack.column_spacing_mm:.3g} mm")
+    else:
+        parts.append("pixel spacing unknown")
     if isfinite(stack.median_gap_mm):
-        parts.append(f"{stack.median_gap_mm:.3g} mm apart")
+        parts.append(f"median gap {stack.median_gap_mm:.3g} mm")
     if isfinite(stack.tilt_deg) and abs(stack.tilt_deg) >= 0.1:
         parts.append(f"tilt {stack.tilt_deg:.1f} degrees")
     return ", ".join(parts)
@@ -201,6 +224,20 @@ def _windows_text(windows: Windows) -> str:
     return ", ".join(f"{colour}: {text}" for colour, text in zip(_COLOURS, texts, strict=True))
 
 
-def _alarms(stack: Stack) -> list[str]:
-    alarms = [] if stack.usable else [f"left out of extractions: {stack.reason}"]
-    return alarms + ([f"warnings: {'; '.join(stack.warnings)}"] if stack.warnings else [])
+def _alarms(stack: Stack, left_out: str | None, found: Mapping[str, list[int]]) -> list[str]:
+    alarms = []
+    if left_out is not None:
+        alarms.append(f"left out of extractions: {left_out.removeprefix(NOT_SELECTED)}")
+    if stack.warnings:
+        alarms.append(f"warnings: {'; '.join(stack.warnings)}")
+    for warning, positions in sorted(found.items()):
+        alarms.append(f"{_positions_text(positions, len(stack.slices))}: {warning}")
+    return alarms
+
+
+def _positions_text(positions: Sequence[int], count: int) -> str:
+    if len(positions) == count:
+        return "every slice"
+    named = ", ".join(map(str, positions[:_MOST_NAMED]))
+    more = len(positions) - _MOST_NAMED
+    return f"slice{'s' * (len(positions) > 1)} {named}" + (f" and {more} more" if more > 0 else "")

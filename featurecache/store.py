@@ -9,19 +9,26 @@ import numpy as np
 import pandas as pd
 
 from featurecache import arrays
-from featurecache.arrays import OK, part_name
+from featurecache.arrays import OK, UNWRITTEN, part_name
 from featurecache.errors import StoreIncompleteError, StoreMismatchError, UsageError
 from featurecache.feature_array import FeatureArray
+from featurecache.open_storage import open_storage
 from featurecache.parts import current_rows, series_tables
+from featurecache.storage import Storage
 
 _NOT_SHARED = ("first_row", "source")
 _STRICT = "another slice of the series failed (--strict)"
 
 
 class FeatureStore(Mapping[str, "FeatureSet"]):
-    """A store on disk, read-only.
+    """A store, read-only.
 
     A mapping from the name of a feature set to `FeatureSet`.
+
+    Attributes
+    ----------
+    storage : Storage
+        Where it lies; ``str()`` of it is the folder or URL.
 
     Examples
     --------
@@ -29,18 +36,18 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
     >>> matrix = store["vgg16"][series_id]                 # (n, 512)  # doctest: +SKIP
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._root = arrays.read_root(path)
-        self._parts = arrays.list_parts(path)
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._root = arrays.read_root(storage)
+        self._parts = arrays.list_parts(storage)
 
     @classmethod
-    def open(cls, path: str | Path) -> "FeatureStore":
+    def open(cls, where: str | Path | Storage) -> "FeatureStore":
         """Open a store.
 
         Parameters
         ----------
-        path : str or Path
+        where : str, Path or Storage
             Folder of the store.
 
         Returns
@@ -50,9 +57,14 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
         Raises
         ------
         StoreError
-            There is no store at `path`, or it cannot be read.
+            There is no store there, or it cannot be read.
         """
-        return cls(Path(path))
+        return cls(open_storage(where))
+
+    @property
+    def path(self) -> Path | str:
+        """The store as users know it: its folder, or a URL."""
+        return self.storage.folder or str(self.storage)
 
     @property
     def key_digest(self) -> str | None:
@@ -72,17 +84,17 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
     @cached_property
     def names(self) -> list[str]:
         """Names of the feature sets, sorted."""
-        return sorted({n for part in self._parts for n in arrays.list_features(self.path, part)})
+        return sorted({n for part in self._parts for n in arrays.list_features(self.storage, part)})
 
     @cached_property
     def series_parts(self) -> list[pd.DataFrame]:
         """The ``series`` table of every part, see `series_tables`."""
-        return series_tables(self.path)
+        return series_tables(self.storage)
 
     def __getitem__(self, name: str) -> "FeatureSet":
         if name not in self.names:
             known = ", ".join(self.names) or "none yet"
-            raise UsageError(f"{self.path} has no feature set {name!r}; it has: {known}")
+            raise UsageError(f"{self.storage} has no feature set {name!r}; it has: {known}")
         return FeatureSet(self, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -95,7 +107,7 @@ class FeatureStore(Mapping[str, "FeatureSet"]):
         return name in self.names
 
     def __repr__(self) -> str:
-        return f"<FeatureStore {self.path.name}: {', '.join(self.names) or 'empty'}>"
+        return f"<FeatureStore {self.storage.name}: {', '.join(self.names) or 'empty'}>"
 
 
 class FeatureSet(Mapping[str, np.ndarray]):
@@ -129,6 +141,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         self.name = name
         self._store = store
         self._arrays = [_complete_array(store, part, name) for part in range(store.part_count)]
+        self._status = [_whole_status(array) for array in self._arrays]
         first = self._arrays[0].attributes
         self.recipe: dict[str, Any] = first["recipe"]
         self.fingerprint: dict[str, str] = first["fingerprint"]
@@ -138,7 +151,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         for array in self._arrays[1:]:
             if array.attributes["fingerprint"] != self.fingerprint:
                 raise StoreMismatchError(
-                    f"{store.path}: {array.where} was made with another recipe than part-0000"
+                    f"{store.storage}: {array.where} was made with another recipe than part-0000"
                 )
 
     @cached_property
@@ -195,6 +208,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
         blocks = []
         for number, array in enumerate(self._arrays):
             values, keep = array.read(), self._current_rows[number] & self._ok[number]
+            array.check_gaps(values, self._status[number])
             blocks.append(values if keep.all() else values[keep])
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
@@ -202,8 +216,10 @@ class FeatureSet(Mapping[str, np.ndarray]):
         if series not in self._places:
             raise KeyError(series)
         number, first, n_slices = self._places[series]
-        rows = slice(first, first + n_slices)
-        return self._arrays[number].read(rows.start, rows.stop)[self._ok[number][rows]]
+        rows, array = slice(first, first + n_slices), self._arrays[number]
+        values = array.read(rows.start, rows.stop)
+        array.check_gaps(values, self._status[number][rows], first)
+        return values[self._ok[number][rows]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -218,10 +234,6 @@ class FeatureSet(Mapping[str, np.ndarray]):
         return f"<FeatureSet {self.name}: {len(self)} series, D = {self.dim}, {self.dtype}>"
 
     @cached_property
-    def _status(self) -> list[np.ndarray]:
-        return [array.read_status() for array in self._arrays]
-
-    @cached_property
     def _ok(self) -> list[np.ndarray]:
         ok = [status == OK for status in self._status]
         if not self._strict:
@@ -233,6 +245,8 @@ class FeatureSet(Mapping[str, np.ndarray]):
 
     @cached_property
     def _current_rows(self) -> list[np.ndarray]:
+        if self._store.part_count == 1:  # no later part has any of its series: tables can wait
+            return [np.ones(self._arrays[0].shape[0], bool)]
         return [current_rows(table) for table in self._store.series_parts]
 
     @cached_property
@@ -252,7 +266,7 @@ class FeatureSet(Mapping[str, np.ndarray]):
     def _slice_lines(self, *, ok: bool) -> pd.DataFrame:
         tables = []
         for number, array in enumerate(self._arrays):
-            table = arrays.read_table(self._store.path, number, "slices").drop(columns="source")
+            table = arrays.read_table(self._store.storage, number, "slices").drop(columns="source")
             ids = self._store.series_parts[number]["series"].to_numpy()
             table["series"] = ids[table["series"].to_numpy()]
             if not ok:
@@ -270,27 +284,37 @@ def _whole_series(row_ok: np.ndarray, table: pd.DataFrame) -> np.ndarray:
 
 
 def _complete_array(store: FeatureStore, part: int, name: str) -> FeatureArray:
-    if name not in arrays.list_features(store.path, part):
+    if name not in arrays.list_features(store.storage, part):
         raise StoreIncompleteError(
             f"{store.path}: {part_name(part)} has no features {name!r} yet: its series came after "
             f"they were extracted. Run `featurecache extract` for {name} again"
         )
-    array = FeatureArray(store.path, part, name)
+    array = FeatureArray(store.storage, part, name)
     done = array.units_done()
     if len(done) < array.n_units:
         raise StoreIncompleteError(
-            f"{store.path}: {array.where} has {len(done)} of {array.n_units} units. "
+            f"{store.storage}: {array.where} has {len(done)} of {array.n_units} units. "
             "Run the same `featurecache extract` again; it continues where it stopped"
         )
     return array
 
 
-def describe(path: Path) -> dict[str, Any]:
+def _whole_status(array: FeatureArray) -> np.ndarray:
+    status = array.read_status()
+    if (status == UNWRITTEN).any():
+        raise StoreIncompleteError(
+            f"{array.storage}: failed rows of {array.where} were being tried again when a run was "
+            "stopped. Run the same `featurecache extract` again; it finishes them"
+        )
+    return status
+
+
+def describe(where: str | Path | Storage) -> dict[str, Any]:
     """What a store holds: the document of ``featurecache info --json``.
 
     Parameters
     ----------
-    path : Path
+    where : str, Path or Storage
         Folder of the store.
 
     Returns
@@ -301,9 +325,9 @@ def describe(path: Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        There is no store at `path`, or it cannot be read.
+        There is no store there, or it cannot be read.
     """
-    store = FeatureStore.open(path)
+    store = FeatureStore.open(where)
     current = [table[table["row_current"]] for table in store.series_parts]
     return {
         "schema_version": 1,
@@ -316,25 +340,27 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _describe_features(store: FeatureStore, name: str) -> dict[str, Any]:
-    parts = [p for p in range(store.part_count) if name in arrays.list_features(store.path, p)]
-    opened = [FeatureArray(store.path, part, name) for part in parts]
-    units, done = sum(a.n_units for a in opened), sum(len(a.units_done()) for a in opened)
-    complete = done == units and len(parts) == store.part_count
+    parts = [p for p in range(store.part_count) if name in arrays.list_features(store.storage, p)]
+    opened = [FeatureArray(store.storage, part, name) for part in parts]
+    done = [array.units_done() for array in opened]
+    status = [array.read_status() for array in opened]
+    interrupted = any(
+        array.interrupted_rows(codes, units).any()
+        for array, codes, units in zip(opened, status, done, strict=True)
+    )
+    units, units_done = sum(a.n_units for a in opened), sum(len(numbers) for numbers in done)
     first = opened[0]
     return {
         "shape": [sum(a.shape[0] for a in opened), first.shape[1]],
         "dtype": str(first.dtype),
-        "complete": complete,
+        "complete": units_done == units and len(parts) == store.part_count and not interrupted,
         "units": units,
-        "units_done": done,
-        "failed_rows": sum(_failed_rows(store, part, name) for part in parts),
+        "units_done": units_done,
+        "failed_rows": sum(
+            int(((codes > OK) & current_rows(store.series_parts[part])).sum())
+            for part, codes in zip(parts, status, strict=True)
+        ),
         "fingerprint": first.attributes["fingerprint"],
         "recipe": first.attributes["recipe"],
         "precision": first.attributes["plan"].get("precision"),
     }
-
-
-def _failed_rows(store: FeatureStore, part: int, name: str) -> int:
-    table = store.series_parts[part]
-    status = FeatureArray(store.path, part, name).read_status()
-    return int(((status > OK) & current_rows(table)).sum())

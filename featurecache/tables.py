@@ -1,6 +1,6 @@
 """The series and slices tables of a part: which rows of the flat arrays are what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,20 +41,50 @@ SLICES_COLUMNS: dict[str, str] = {
 """Columns of ``slices/`` and their types; one row a slice. ``series`` is a row of ``series/``."""
 
 
+TABLE_ROWS = 16_384
+"""Rows of a table's chunk in the store; so many are in memory when a part is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableBlock:
+    """Consecutive rows of one table.
+
+    Parameters
+    ----------
+    table : {"series", "slices"}
+        Which one.
+    first_row : int
+        The first row; a multiple of `TABLE_ROWS`.
+    rows : DataFrame
+        Columns `SERIES_COLUMNS` or `SLICES_COLUMNS`; `TABLE_ROWS` rows but for the last block.
+    """
+
+    table: str
+    first_row: int
+    rows: pd.DataFrame
+
+
 @dataclass(frozen=True, slots=True)
 class PartTables:
     """What a part holds, apart from features.
 
     Parameters
     ----------
-    series : DataFrame
-        Columns `SERIES_COLUMNS`.
-    slices : DataFrame
-        Columns `SLICES_COLUMNS`, N rows.
+    n_series, n_slices : int
+        Rows of its two tables; N is the second.
+    blocks : iterable of TableBlock
+        The rows, produced while they are written: a part may be larger than memory.
     """
 
-    series: pd.DataFrame
-    slices: pd.DataFrame
+    n_series: int
+    n_slices: int
+    blocks: Iterable[TableBlock]
+
+    @classmethod
+    def of(cls, series: pd.DataFrame, slices: pd.DataFrame) -> "PartTables":
+        """Tables that are in memory."""
+        blocks = [TableBlock("series", 0, series), TableBlock("slices", 0, slices)]
+        return cls(len(series), len(slices), blocks)
 
 
 def series_source(stack: "Stack", identifiers: Identifiers) -> str:
@@ -77,32 +107,66 @@ def series_source(stack: "Stack", identifiers: Identifiers) -> str:
     return identifiers.source("\n".join([verdicts, *(slice_.source for slice_ in stack.slices)]))
 
 
-def part_tables(stacks: "Sequence[Stack]", identifiers: Identifiers) -> PartTables:
+def part_tables(
+    stacks: "Iterable[Stack]", identifiers: Identifiers, *, n_series: int, n_slices: int
+) -> PartTables:
     """Lay series out as consecutive rows of one flat array.
 
     Parameters
     ----------
-    stacks : sequence of Stack
-        Usable series with their slices in order.
+    stacks : iterable of Stack
+        Usable series with their slices in order; taken one at a time.
     identifiers : Identifiers
         Turns UIDs into store ids.
+    n_series, n_slices : int
+        How many series will come, and slices of all of them.
 
     Returns
     -------
     PartTables
     """
-    series_rows: list[dict[str, object]] = []
-    slice_rows: list[dict[str, object]] = []
+    return PartTables(n_series, n_slices, _blocks(stacks, identifiers))
+
+
+def _blocks(stacks: "Iterable[Stack]", identifiers: Identifiers) -> Iterator[TableBlock]:
+    series, slices = _Gathered("series", SERIES_COLUMNS), _Gathered("slices", SLICES_COLUMNS)
     for number, stack in enumerate(stacks):
-        series_rows.append(_series_row(stack, identifiers, first_row=len(slice_rows)))
-        slice_rows.extend(
+        yield from series.add([_series_row(stack, identifiers, first_row=slices.count)])
+        yield from slices.add(
             _slice_row(slice_, identifiers, number, position)
             for position, slice_ in enumerate(stack.slices)
         )
-    return PartTables(
-        _typed(pd.DataFrame(series_rows, columns=list(SERIES_COLUMNS)), SERIES_COLUMNS),
-        _typed(pd.DataFrame(slice_rows, columns=list(SLICES_COLUMNS)), SLICES_COLUMNS),
-    )
+    yield from series.rest()
+    yield from slices.rest()
+
+
+class _Gathered:
+    """Rows of one table, gathered until they fill a chunk."""
+
+    def __init__(self, table: str, columns: dict[str, str]) -> None:
+        self._table, self._columns = table, columns
+        self._rows: list[tuple[object, ...]] = []
+        self._first_row = 0
+
+    @property
+    def count(self) -> int:
+        """Rows so far."""
+        return self._first_row + len(self._rows)
+
+    def add(self, rows: Iterable[dict[str, object]]) -> Iterator[TableBlock]:
+        """Add rows; yields the chunk that they complete."""
+        for row in rows:
+            self._rows.append(tuple(row[name] for name in self._columns))
+            if len(self._rows) == TABLE_ROWS:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[TableBlock]:
+        """Yield what no chunk has yet, if there is any."""
+        if self._rows:
+            frame = pd.DataFrame.from_records(self._rows, columns=list(self._columns))
+            yield TableBlock(self._table, self._first_row, _typed(frame, self._columns))
+            self._first_row += len(self._rows)
+            self._rows = []
 
 
 def _series_row(stack: "Stack", identifiers: Identifiers, first_row: int) -> dict[str, object]:

@@ -9,6 +9,7 @@ from torch.nn import functional
 from featurecache.framing import Framing
 from featurecache.recipe import HU_RANGE, Recipe
 from featurecache.resample import resample
+from featurecache.views import place
 
 
 def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
@@ -19,7 +20,8 @@ def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     stored : Tensor (N, H, W), any integer type
         Stored values.
     slope, intercept : Tensor (N,), float64
-        RescaleSlope and RescaleIntercept of each slice.
+        RescaleSlope and RescaleIntercept of each slice; best left on the CPU, which need not
+        wait for a device to look at them.
 
     Returns
     -------
@@ -32,8 +34,9 @@ def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     DICOM PS3.3 C.11.1.1.2 (Modality LUT: output units = m * SV + b).
     """
     exact = torch.float32 if _is_exact_in_float32(stored, slope, intercept) else torch.float64
-    shape = (-1, 1, 1)
-    slope, intercept = slope.to(exact).reshape(shape), intercept.to(exact).reshape(shape)
+    slope, intercept = (
+        values.to(exact).to(stored.device).reshape(-1, 1, 1) for values in (slope, intercept)
+    )
     hu = stored.to(exact).mul_(slope).add_(intercept).clamp_(*HU_RANGE)
     return hu.to(torch.float32)
 
@@ -179,7 +182,7 @@ def to_grey(
 
 def to_input(
     stored: Tensor, slope: Tensor, intercept: Tensor, recipe: Recipe,
-    spacing_mm: Tensor | None = None,
+    spacing_mm: Tensor | None = None, placements: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Stored values to what the backbone takes.
 
@@ -193,12 +196,17 @@ def to_input(
         Windows, framing, zoom and normalisation.
     spacing_mm : Tensor (N, 2), float64, on the CPU
         Row and column spacing of each slice; see `to_grey`.
+    placements : Tensor (N, 2, 3), float32
+        Of an augmented view: `views.matrices`. Applied to the resized grey levels.
 
     Returns
     -------
     Tensor (N, 3, size, size), float32
     """
     images = to_grey(stored, slope, intercept, recipe.windows, recipe.framing, spacing_mm)
+    if placements is not None:
+        air = apply_windows(images.new_full((1, 1, 1), HU_RANGE[0]), recipe.windows)
+        images = place(images, placements.to(images.device), air.reshape(-1))
     if recipe.zoom is not None:
         images = enlarge(images, recipe.zoom)
     images = images.expand(-1, 3, -1, -1)

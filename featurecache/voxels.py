@@ -5,32 +5,29 @@ References
 NIfTI-1 data format, https://nifti.nimh.nih.gov/nifti-1 (voxels are in Fortran order).
 """
 
+import gzip
+import io
 import math
 import zlib
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from featurecache.errors import ReadError
 from featurecache.files import opened, read_range
 from featurecache.functional_groups import FrameHeader
-from featurecache.nifti import (
-    MOST_BYTES,
-    Grid,
-    frame_of,
-    grid_of,
-    is_gzip,
-    open_header,
-    scaling_of,
-    volume_of,
-)
-from featurecache.reasons import NOT_USABLE_ANY_MORE, PIXEL_FORMAT, PIXELS_MALFORMED, PIXELS_SHORT
-from featurecache.sanity import AIR_HU, TOP_HU, check_noise, findings
+from featurecache.nifti import is_gzip, open_header, scaling_of, volume_of
+from featurecache.nifti_grid import Grid, frame_of, grid_of
+from featurecache.reasons import NOT_USABLE_ANY_MORE, PIXELS_MALFORMED, PIXELS_SHORT
+from featurecache.sanity import AIR_HU, check_noise, findings
 
 NOT_FINITE = "values that are not finite: taken as air"
 _EXACT = frozenset({"int16", "uint16", "int32"})
-_STEPS_PER_HU = 4096  # every step is exact in float32: 3071 of them fit 24 bits
-_volumes: dict[tuple[str, int, int], memoryview] = {}
+_LIMIT_HU = 4096.0  # beyond what a window can show, so that what is no HU is still seen
+_STEPS_PER_HU = 4096  # every step is exact in float32: 4096 HU of them fit 24 bits
+_CHUNK_BYTES = 1 << 20
+_volumes: dict[tuple[str, int, int], memoryview | ReadError] = {}
 
 
 def read_nifti_slice(
@@ -50,7 +47,7 @@ def read_nifti_slice(
     Returns
     -------
     stored : ndarray (H, W) of int16, uint16 or int32
-        As in `pixels.Decoded`. Values that these types do not hold are clamped to -1024 to 3071
+        As in `pixels.Decoded`. Values that these types do not hold are clamped to -4096 to 4096
         HU and kept in steps of 1/4096 HU.
     frame_header : FrameHeader
         With the slope and intercept that turn `stored` into Hounsfield units.
@@ -95,8 +92,6 @@ def _plane(
 ) -> np.ndarray:
     """Return one slice, rows from the top, columns from the left; voxels are in Fortran order."""
     total = math.prod(shape) * dtype.itemsize
-    if total > MOST_BYTES:
-        raise ReadError(PIXEL_FORMAT, f"a volume of {total} bytes, at most {MOST_BYTES}")
     packed = is_gzip(read_range(fd, 0, 2))
     if not packed and grid.axes[0] == 2:
         length = total // shape[2]
@@ -116,32 +111,56 @@ def _plane(
 
 
 def _whole(fd: int, key: tuple[str, int, int], packed: bool, start: int, total: int) -> memoryview:
-    """Return all voxels; those of the last file are kept, since its slices come one by one."""
+    """Return all voxels; those of the last file are kept, since its slices come one by one.
+
+    So is the fault of a damaged file, which would otherwise be unpacked once for each slice.
+    """
     if key not in _volumes:
         _volumes.clear()
-        if packed:
-            data = memoryview(_unpacked(read_range(fd, 0, key[1]), start + total))[start:]
-        else:
-            data = memoryview(read_range(fd, start, total))
-        _volumes[key] = data
-    return _volumes[key]
+        try:
+            if packed:
+                _volumes[key] = _unpacked(fd, start + total)[start:]
+            else:
+                _volumes[key] = memoryview(read_range(fd, start, total))
+        except ReadError as error:
+            if error.reason not in {PIXELS_MALFORMED, PIXELS_SHORT}:
+                raise
+            _volumes[key] = error
+    found = _volumes[key]
+    if isinstance(found, ReadError):
+        raise ReadError(found.reason, found.detail)
+    return found
 
 
-def _unpacked(raw: bytes, total: int) -> bytes:
-    """Decompress `total` bytes and, where nothing follows them, let zlib check the checksum."""
-    parts: list[bytes] = []
+class _Bytes(io.RawIOBase):
+    """A file as a stream that reads as `files.read_range` does: again, where a fault may pass."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._at = fd, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = read_range(self._fd, self._at, len(buffer))
+        self._at += len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _unpacked(fd: int, total: int) -> memoryview:
+    """Decompress `total` bytes; checksums are compared unless there is more than that."""
+    data, filled = memoryview(bytearray(total)), 0
     try:
-        while total > 0 and is_gzip(raw):
-            stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            parts.append(stream.decompress(raw, total))
-            total -= len(parts[-1])
-            open_end = total == 0 and not stream.eof
-            if open_end and not stream.decompress(stream.unconsumed_tail, 1) and not stream.eof:
-                raise ReadError(PIXELS_SHORT, "the compressed file is cut")
-            raw = stream.unused_data
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=io.BufferedReader(_Bytes(fd), _CHUNK_BYTES)) as stream:
+            while filled < total and (length := stream.readinto(data[filled:])):
+                filled += length
+            stream.read(1)
+    except EOFError:
+        raise ReadError(PIXELS_SHORT, "the compressed file is cut") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
         raise ReadError(PIXELS_MALFORMED, f"gzip: {error}") from None
-    return b"".join(parts)
+    return data[:filled]
 
 
 def _storable(
@@ -153,8 +172,8 @@ def _storable(
     hu = plane.astype(np.float64) * slope + intercept
     if not np.isfinite(hu).all():
         warnings.append(NOT_FINITE)
-        hu = np.nan_to_num(hu, nan=AIR_HU, posinf=TOP_HU, neginf=AIR_HU)
-    hu = np.clip(hu, AIR_HU, TOP_HU)
+        hu = np.nan_to_num(hu, nan=AIR_HU, posinf=_LIMIT_HU, neginf=AIR_HU)
+    hu = np.clip(hu, -_LIMIT_HU, _LIMIT_HU)
     if np.array_equal(hu, np.rint(hu)):
         return hu.astype(np.int16), 1.0, 0.0
     return np.rint(hu * _STEPS_PER_HU).astype(np.int32), 1 / _STEPS_PER_HU, 0.0

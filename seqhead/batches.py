@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from seqhead.sampling import Pick
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +72,7 @@ def collate(
     rows: np.ndarray,
     device: "torch.device | str" = "cpu",
     pad_to: int | None = None,
+    pick: Pick | None = None,
 ) -> Batch:
     """Pad some series to one tensor.
 
@@ -84,7 +87,9 @@ def collate(
     device : torch.device or str
         Where the tensors go.
     pad_to : int or None
-        Slices to pad to; None: the longest of these series.
+        Slices to pad to at least; None: the longest of these series.
+    pick : callable or None
+        Length of a series -> the slices of it to take; None: all.
 
     Returns
     -------
@@ -92,16 +97,18 @@ def collate(
     """
     import torch
 
-    lengths = [len(X[row]) for row in rows]
-    S, D = pad_to or max(lengths), X[rows[0]].shape[1]
+    picked = [slice(None) if pick is None else pick(len(X[row])) for row in rows]
+    matrices = [X[row][places] for row, places in zip(rows, picked, strict=True)]
+    lengths = [len(matrix) for matrix in matrices]
+    S, D = max(pad_to or 0, *lengths), matrices[0].shape[1]
     x = np.zeros((len(rows), S, D), dtype=np.float32)
-    for place, row in enumerate(rows):
-        x[place, : lengths[place]] = X[row]
+    for place, matrix in enumerate(matrices):
+        x[place, : len(matrix)] = matrix
     mask = np.arange(S) < np.array(lengths)[:, None]
     return Batch(
         torch.from_numpy(x).to(device),
         torch.from_numpy(mask).to(device),
-        None if y is None else torch.from_numpy(_padded_labels(y, rows, S)).to(device),
+        None if y is None else torch.from_numpy(_padded_labels(y, rows, picked, S)).to(device),
         rows,
     )
 
@@ -112,22 +119,30 @@ def batches(
     batch_size: int,
     rng: np.random.Generator | None = None,
     device: "torch.device | str" = "cpu",
+    *,
+    among: np.ndarray | None = None,
+    pad_to: int | None = None,
+    pick: Pick | None = None,
 ) -> Iterator[Batch]:
     """All series as batches, each series once.
 
     Parameters
     ----------
-    X, y, device
+    X, y, device, pad_to, pick
         As in `collate`.
     batch_size, rng
         As in `batch_rows`.
+    among : int array or None
+        The series to take, as often as they are named; None: each once.
 
     Yields
     ------
     Batch
     """
-    for rows in batch_rows([len(matrix) for matrix in X], batch_size, rng):
-        yield collate(X, y, rows, device)
+    lengths = np.array([len(matrix) for matrix in X])
+    among = np.arange(len(X)) if among is None else among
+    for places in batch_rows(lengths[among], batch_size, rng):
+        yield collate(X, y, among[places], device, pad_to, pick)
 
 
 def row_statistics(X: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -151,10 +166,13 @@ def row_statistics(X: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(mean, dtype=np.float32), scale.astype(np.float32)
 
 
-def _padded_labels(y: np.ndarray | Sequence[np.ndarray], rows: np.ndarray, S: int) -> np.ndarray:
+def _padded_labels(
+    y: np.ndarray | Sequence[np.ndarray], rows: np.ndarray, picked: Sequence[Any], S: int
+) -> np.ndarray:
     if isinstance(y, np.ndarray):
         return y[rows].astype(np.float32)
     padded = np.full((len(rows), S, y[rows[0]].shape[1]), np.nan, dtype=np.float32)
-    for place, row in enumerate(rows):
-        padded[place, : len(y[row])] = y[row]
+    for place, (row, slices) in enumerate(zip(rows, picked, strict=True)):
+        labels = y[row][slices]
+        padded[place, : len(labels)] = labels
     return padded

@@ -2,16 +2,18 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from seqhead.arithmetic import flushed_denormals, full_float32
 from seqhead.batches import row_statistics
-from seqhead.config import HeadConfig, TrainConfig
+from seqhead.errors import FitError
 from seqhead.estimator import (
     binary_or_many,
     check_labels,
@@ -20,40 +22,52 @@ from seqhead.estimator import (
     classes_of,
     decide,
 )
-from seqhead.heads import SequenceHead
+from seqhead.head_config import HeadConfig, ZoomConfig
+from seqhead.heads import Head, make_head
 from seqhead.splits import inner_validation
-from seqhead.train import Data, Progress, choose_device, probabilities, train
+from seqhead.train import Data, Progress, attention, choose_device, probabilities, train
+from seqhead.train_config import TrainConfig
 
 
+@dataclass(eq=False, repr=False)
 class SequenceClassifier(ClassifierMixin, BaseEstimator):
-    """GRU, LSTM or pooling head over ragged feature matrices.
+    """A sequence head over ragged feature matrices.
+
+    The parameters up to `zoom` compose the head, see `HeadConfig`; those up to `drop_slices` say
+    how it is trained, see `TrainConfig`. The most used ones:
 
     Parameters
     ----------
-    rnn : {"gru", "lstm", "none"}
-        Recurrent layer.
+    rnn : {"gru", "lstm", "tcn", "transformer", "none"}
+        What looks across slices.
     hidden : int
         State size of each direction.
     layers : int
-        Recurrent layers.
+        Layers of it.
     bidirectional : bool
-        Whether the recurrent layers also read backwards.
-    pool : {"last", "mean", "max", "attention", "none"}
+        Whether a GRU or LSTM also reads backwards.
+    pool : {"last", "mean", "max", "attention", "gated-attention", "none"}
         Over slices; ``"none"`` gives an output at each slice, and `y` is then a list of arrays
         (n, K).
     mlp : tuple of int
         Sizes of dense ReLU layers before the outputs.
-    dropout : float
+    dropout : float or tuple of float
         Before each dense layer.
     normalise : {"standard", "batch", "none"}
         Of the input features.
-    feature_attention : bool
-        Multiply each slice's features with their softmax.
-    loss : {"bce", "mse"}
+    sample_to : int or None
+        Series of more slices are reduced to so many.
+    zoom : ZoomConfig, dict or None
+        A second branch on key slices; its features lie beside the others in `X`.
+    loss : {"bce", "mse", "focal"}
         Of the known labels.
+    label_weights : tuple of float
+        Weight of each label in the loss.
+    balance : {"none", "loss", "sampling"}
+        What is done about rare labels.
     epochs, batch_size, learning_rate, patience
-        Adam, at most `epochs` passes, stopped after `patience` epochs without a better
-        validation loss.
+        At most `epochs` passes, stopped after `patience` epochs without a better validation
+        loss.
     validation_fraction : float
         Share of the groups that `fit` holds out to stop on; 0 trains for all epochs.
     random_state : int
@@ -65,7 +79,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : array (2,), or list of K such arrays
         ``[0, 1]``.
-    head_ : SequenceHead
+    head_ : Head
         The fitted head.
     history_ : History
         Losses of each epoch and the best epoch.
@@ -81,43 +95,47 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     (6, 2)
     """
 
-    def __init__(
-        self,
-        rnn: str = "gru",
-        hidden: int = 256,
-        layers: int = 1,
-        bidirectional: bool = False,
-        pool: str = "max",
-        mlp: tuple[int, ...] = (),
-        dropout: float = 0.0,
-        normalise: str = "standard",
-        feature_attention: bool = False,
-        loss: str = "bce",
-        epochs: int = 100,
-        batch_size: int = 16,
-        learning_rate: float = 1e-3,
-        patience: int = 10,
-        validation_fraction: float = 0.15,
-        random_state: int = 0,
-        device: str = "auto",
-    ) -> None:
-        self.rnn = rnn
-        self.hidden = hidden
-        self.layers = layers
-        self.bidirectional = bidirectional
-        self.pool = pool
-        self.mlp = mlp
-        self.dropout = dropout
-        self.normalise = normalise
-        self.feature_attention = feature_attention
-        self.loss = loss
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.device = device
+    rnn: str = "gru"
+    hidden: int = 256
+    layers: int = 1
+    bidirectional: bool = False
+    pool: str = "max"
+    mlp: tuple[int, ...] = ()
+    dropout: float | tuple[float, ...] = 0.0
+    normalise: str = "standard"
+    feature_attention: bool = False
+    input_dense: int = 0
+    differences: bool = False
+    reset_after: bool = True
+    input_dropout: float = 0.0
+    product: str = "none"
+    step_dense: int = 0
+    activation: str = "relu"
+    sample_to: int | None = None
+    separate: bool = False
+    replace: tuple[int, int] | None = None
+    zoom: ZoomConfig | dict[str, Any] | None = None
+    loss: str = "bce"
+    branch_loss: str | None = None
+    focal_gamma: float = 2.0
+    label_weights: tuple[float, ...] = ()
+    balance: str = "none"
+    optimiser: str = "adam"
+    epochs: int = 100
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    learning_rates: dict[str, float] | None = None
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    patience: int = 10
+    keep: str = "best"
+    pad_to: int | None = None
+    leftovers: bool = False
+    reverse: float = 0.0
+    drop_slices: float = 0.0
+    validation_fraction: float = 0.15
+    random_state: int = 0
+    device: str = "auto"
 
     def fit(
         self,
@@ -159,7 +177,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         K = (y[0] if isinstance(y, list) else y).shape[1]
         with torch.random.fork_rng(), full_float32(), flushed_denormals():
             torch.manual_seed(self.random_state)
-            head = SequenceHead(self._head_config(X[0].shape[1], K))
+            head = make_head(self._head_config(X[0].shape[1], K))
             head.set_statistics(*row_statistics(training[0]))
             self.history_ = train(
                 head, training, validation, self.train_config(),
@@ -187,7 +205,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             Features of another width than the fit's.
         """
         check_is_fitted(self)
-        X = check_matrices(X, self.head_.config.features)
+        X = check_matrices(X, self.n_features_in_)
         with full_float32():
             scored = probabilities(self.head_, X, choose_device(self.device))
         self.head_.cpu()
@@ -216,6 +234,31 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         scored = self.predict_proba(X)
         K = self.head_.config.labels
         return [decide(rows, K) for rows in scored] if self.pool == "none" else decide(scored, K)
+
+    def attention(self, X: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """How much each slice counts.
+
+        Parameters
+        ----------
+        X : sequence of B arrays (n, D)
+            Features.
+
+        Returns
+        -------
+        list of B float32 arrays (n,)
+            Sum to 1; NaN for slices that ``sample_to`` leaves out.
+
+        Raises
+        ------
+        FitError
+            The head has no attention over slices, or features are of another width.
+        """
+        check_is_fitted(self)
+        X = check_matrices(X, self.n_features_in_)
+        with full_float32():
+            weights = attention(self.head_, X, choose_device(self.device))
+        self.head_.cpu()
+        return weights
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was learnt, as arrays."""
@@ -253,15 +296,15 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         of_training = training.model_dump(exclude={"seed"})
         model = cls(**of_head, **of_training, random_state=training.seed, device=device)
         with torch.device("meta"):  # sizes are compared before anything is allocated
-            module = SequenceHead(head)
+            module = make_head(head)
         module.load_state_dict(state, assign=True)
         model._remember(module.eval())
         return model
 
-    def _remember(self, head: SequenceHead) -> None:
+    def _remember(self, head: Head) -> None:
         self.head_ = head
         self.classes_ = classes_of(head.config.labels)
-        self.n_features_in_ = head.config.features
+        self.n_features_in_ = head.config.inputs
 
     def _checked(self, X: Sequence[np.ndarray], y: Any) -> tuple[list[np.ndarray], Any]:
         X = check_matrices(X)
@@ -289,14 +332,29 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         )  # fmt: skip
         return _take(X, y, ~held), _take(X, y, held)
 
-    def _head_config(self, D: int, K: int) -> HeadConfig:
-        given = {k: v for k, v in self.get_params().items() if k in HeadConfig.model_fields}
-        return HeadConfig(**{**given, "features": D, "labels": K})
+    def _head_config(self, inputs: int, K: int) -> HeadConfig:
+        given = self._given(HeadConfig)
+        zoom = ZoomConfig.model_validate(self.zoom) if self.zoom else None
+        D = inputs - zoom.features if zoom else inputs // (2 if self.replace else 1)
+        config = HeadConfig(**{**given, "features": max(D, 1), "labels": K})
+        if config.inputs != inputs:
+            raise FitError(
+                f"the features have {inputs} columns; the head reads {config.inputs}: "
+                "those of a second feature set lie beside the first"
+            )
+        return config
 
     def train_config(self) -> TrainConfig:
         """The arguments that are about training."""
-        given = {k: v for k, v in self.get_params().items() if k in TrainConfig.model_fields}
-        return TrainConfig(**{**given, "seed": self.random_state})
+        return TrainConfig(**{**self._given(TrainConfig), "seed": self.random_state})
+
+    def _given(self, config: type[BaseModel]) -> dict[str, Any]:
+        """Arguments that are fields of a configuration; None is its default."""
+        return {
+            k: v
+            for k, v in self.get_params(deep=False).items()
+            if k in config.model_fields and v is not None
+        }
 
 
 def _take(X: list[np.ndarray], y: Any, rows: np.ndarray) -> Data:

@@ -79,6 +79,8 @@ class Cohort:
         What is not used, and why.
     notes : tuple of str
         What was decided in joining the labels.
+    second : int
+        Of the columns of `X`, how many at the end are of a second feature set.
     """
 
     features: str
@@ -91,6 +93,7 @@ class Cohort:
     series_y: np.ndarray
     left_out: LeftOut
     notes: tuple[str, ...]
+    second: int = 0
 
     @property
     def flat_y(self) -> np.ndarray:

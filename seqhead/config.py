@@ -4,104 +4,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seqhead.errors import RunError
+from seqhead.head_config import HeadConfig
 from seqhead.splits import DEFAULT_FRACTIONS
-
-MAX_SEED = 2**32 - 2
-"""Largest seed: the split uses the one after it too, and scikit-learn takes 32 bits."""
+from seqhead.train_config import MAX_SEED, TrainConfig
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration file is smaller than this."""
-
-
-class HeadConfig(BaseModel):
-    """Everything that rebuilds a head.
-
-    Attributes
-    ----------
-    features : int
-        D, width of the cached features.
-    labels : int
-        K, number of outputs.
-    normalise : str
-        ``"standard"``: mean and deviation of the training rows; ``"batch"``: batch
-        normalisation; ``"none"``.
-    feature_attention : bool
-        Multiply each slice's features with their softmax.
-    rnn : str
-        ``"gru"``, ``"lstm"`` or ``"none"``.
-    hidden : int
-        H, state size of each direction.
-    layers : int
-        Recurrent layers.
-    bidirectional : bool
-        Whether the recurrent layers also read backwards.
-    pool : str
-        Over slices: ``"last"``, ``"mean"``, ``"max"``, ``"attention"``, or ``"none"`` for an
-        output at each slice.
-    mlp : tuple of int
-        Sizes of the dense ReLU layers before the outputs.
-    dropout : float
-        Before each dense layer, the output layer included.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    features: int = Field(gt=0)
-    labels: int = Field(gt=0)
-    normalise: Literal["standard", "batch", "none"] = "standard"
-    feature_attention: bool = False
-    rnn: Literal["gru", "lstm", "none"] = "gru"
-    hidden: int = Field(256, gt=0, le=65_536)
-    layers: int = Field(1, gt=0, le=64)
-    bidirectional: bool = False
-    pool: Literal["last", "mean", "max", "attention", "none"] = "max"
-    mlp: tuple[int, ...] = ()
-    dropout: float = Field(0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _rnn_for_both_directions(self) -> "HeadConfig":
-        if self.bidirectional and self.rnn == "none":
-            raise ValueError("bidirectional needs an RNN: rnn is 'none'")
-        return self
-
-    @property
-    def width(self) -> int:
-        """Features of a slice after the RNN: D, H or 2H."""
-        if self.rnn == "none":
-            return self.features
-        return self.hidden * (2 if self.bidirectional else 1)
-
-
-class TrainConfig(BaseModel):
-    """How a head is trained.
-
-    Attributes
-    ----------
-    loss : str
-        ``"bce"`` or ``"mse"``.
-    epochs : int
-        At most so many passes over the training series.
-    batch_size : int
-        Series in a batch.
-    learning_rate : float
-        Of Adam.
-    patience : int
-        Epochs without a better validation loss before training stops.
-    seed : int
-        Of weights, order and dropout.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    loss: Literal["bce", "mse"] = "bce"
-    epochs: int = Field(100, gt=0)
-    batch_size: int = Field(16, gt=0)
-    learning_rate: float = Field(1e-3, gt=0)
-    patience: int = Field(10, gt=0)
-    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
 class FeaturesConfig(BaseModel):
@@ -164,11 +75,31 @@ class SvmConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input: Literal["pooled", "padded"] = "pooled"
+    input: Literal["pooled", "padded", "slices"] = "pooled"
     pool: str = "mean+max"
     C: float = Field(default=1.0, gt=0)
     folds: int = Field(default=5, gt=1)
     random_state: int = Field(default=0, ge=0, le=MAX_SEED)
+
+
+class SystemUse(BaseModel):
+    """The published system that a run is of.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    changed : tuple of str
+        Settings that are not the system's, as ``--set`` takes them.
+    other_features : tuple of str
+        What the features are that the system does not ask for (``--any-recipe``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    changed: tuple[str, ...] = ()
+    other_features: tuple[str, ...] = ()
 
 
 class RunConfig(BaseModel):
@@ -182,6 +113,8 @@ class RunConfig(BaseModel):
     thresholds: tuple[float, ...]
     operating_point: str = "youden"
     features: FeaturesConfig
+    second_features: FeaturesConfig | None = None
+    system: SystemUse | None = None
     sources: SourcesConfig
     split: SplitConfig
     head: HeadConfig | None = None
@@ -190,12 +123,19 @@ class RunConfig(BaseModel):
 
     @property
     def model(self) -> str:
-        """Short name of the model, e.g. ``"bigru"``, ``"none-max"`` or ``"svm"``."""
+        """Short name of the model, e.g. ``"bigru"``, ``"none-max"``, ``"svm"`` or a system's."""
+        if self.system is not None:
+            return self.system.name
         if self.head is None:
             return "svm"
         if self.head.rnn == "none":
             return f"none-{self.head.pool}"
         return f"{'bi' if self.head.bidirectional else ''}{self.head.rnn}"
+
+    @property
+    def stem(self) -> str:
+        """What the run folder is called, without its number."""
+        return self.model if self.system is not None else f"{self.features.name}-{self.model}"
 
 
 def read_config(path: Path) -> RunConfig:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from seqhead.assignment import Assignment
+from seqhead.chosen_features import open_for_fit, system_notes
 from seqhead.cohort import Cohort
 from seqhead.config import RunConfig
 from seqhead.evaluate import evaluate_predictions
@@ -16,7 +17,7 @@ from seqhead.options import FitOptions
 from seqhead.run import Run, member_name
 from seqhead.run_folder import RunDraft, RunFolder, run_folder
 from seqhead.run_log import RunLog
-from seqhead.sources import Sources, open_sources
+from seqhead.sources import Sources
 from seqhead.split_file import read_split_file
 from seqhead.split_plan import SplitPlan, plan_splits, seed_of_repeat
 from seqhead.splitting import Splitting
@@ -167,7 +168,7 @@ def cross_validate(
     project, log = project or Path(), RunLog()
     with run_folder(out, project / "runs") as folder:
         with log.step("read"):
-            opened = open_sources(sources, options.features)
+            opened = open_for_fit(sources, options)
             cohort = opened.cohort(options.level)
         plan = plan_splits(cohort, splitting, options.seed, opened, project)
         job = Job(opened, options, splitting, sources.relative_to(project), progress)
@@ -176,9 +177,10 @@ def cross_validate(
             _fit_member(job, plan, split, folder, pool)
         with log.step("evaluate"):
             draft = _pooled(plan, pool, splitting)
-        stem = f"{cohort.features}-{draft.config.model}-{plan.config.folds}-fold"
+        stem = f"{draft.config.stem}-{plan.config.folds}-fold"
         run = folder.publish(replace(draft, log=log.text()), stem)
-    notes = [*opened.labels.notes, *cohort.notes, *plan.notes, *notes_of(plan.cohort)]
+    notes = [*opened.labels.notes, *cohort.notes, *system_notes(opened.system), *plan.notes]
+    notes += notes_of(plan.cohort)
     return CrossValidationReport(run, plan.cohort, pool.members, notes)
 
 

@@ -19,6 +19,7 @@ def evaluate_run(
     run: Run,
     level: str | None = None,
     *,
+    combine: str | None = None,
     seed: int = 0,
     operating_point: str | None = None,
     by: Sequence[str] = (),
@@ -35,6 +36,8 @@ def evaluate_run(
         The run.
     level : str or None
         ``"slice"``, ``"series"``, ``"patient"``, or None for the level of the fit.
+    combine : str or None
+        How slices make the score of a series, see `seqhead.rules`; None: as their largest.
     seed : int
         Of the bootstrap.
     operating_point : str or None
@@ -55,9 +58,15 @@ def evaluate_run(
     LeakError
         A patient is in two splits.
     FitError
-        The run is coarser than the level, or a rule or subgroup is unknown.
+        The run is coarser than the level, no slices are combined at it, or a rule or subgroup is
+        unknown.
     """
     level = level or run.config.level
+    if combine is not None and (run.config.level != "slice" or level == "slice"):
+        raise FitError(
+            "--combine has no effect: it makes series of slices. Use it with a run of slices and "
+            "--level series or patient"
+        )
     rule = parse_rule(operating_point or run.config.operating_point)
     _check_same_split(run.predictions, run.folds, run.path.name)
     leak = leak_of(run)
@@ -68,8 +77,9 @@ def evaluate_run(
         )
     series = run.series if run.config.level == "slice" and level != "slice" else None
     found = evaluate_predictions(
-        run.predictions, run.config.labels, level, series=series, seed=seed, rule=rule
-    )
+        run.predictions, run.config.labels, level, series=series, combine=combine or "max",
+        seed=seed, rule=rule,
+    )  # fmt: skip
     return replace(found, leak=leak, subgroups=_subgroups(run, found, by, kinds, seed))
 
 
@@ -79,6 +89,7 @@ def evaluate_predictions(
     level: str,
     *,
     series: pd.DataFrame | None = None,
+    combine: str = "max",
     seed: int = 0,
     rule: Rule = YOUDEN,
 ) -> Evaluation:
@@ -95,6 +106,8 @@ def evaluate_predictions(
         ``"slice"``, ``"series"`` or ``"patient"``.
     series : DataFrame or None
         ``series.csv`` of a slice run, for the levels above slices.
+    combine : str
+        How slices make the score of a series, see `seqhead.rules`.
     seed : int
         Of the bootstrap.
     rule : Rule
@@ -111,10 +124,11 @@ def evaluate_predictions(
     RunError
         `series` lacks a series.
     """
-    judged = judge(predictions, names, level, series=series, rule=rule)
+    judged = judge(predictions, names, level, series=series, combine=combine, rule=rule)
     tested = predictions.loc[predictions["split"] == "test", "series"].nunique()
     split = "out of fold" if "fold" in predictions else "test"
-    return evaluate_judged(judged, level, split, tested, seed=seed)
+    found = evaluate_judged(judged, level, split, tested, seed=seed)
+    return replace(found, combine=combine if "slice" in predictions and level != "slice" else None)
 
 
 def leak_of(run: Run) -> Leak | None:

@@ -44,6 +44,8 @@ class Evaluation:
         What test and training share.
     notes : tuple of str
         What else is to be said beside the figures.
+    combine : str or None
+        How slices made the score of a series; None where they did not.
     """
 
     judged: Judged
@@ -58,6 +60,7 @@ class Evaluation:
     subgroups: dict[str, list[dict[str, Any]]]
     leak: Leak | None = None
     notes: tuple[str, ...] = ()
+    combine: str | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -84,6 +87,7 @@ class Evaluation:
             "n": self.n,
             "patients": self.patients,
             "series": self.series,
+            "combine": self.combine,
             "operating_point": self.judged.rule,
             "warnings": self.warnings,
             "leak": self.leak.document() if self.leak else None,

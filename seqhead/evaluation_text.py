@@ -64,6 +64,7 @@ def evaluation_text(evaluation: Evaluation, run: str, *, details: bool = False) 
         *_rate_tables(model),
         *_without_interval(model),
         *_aggregation(evaluation),
+        *_combination(evaluation.combine),
         *_fold_lines(evaluation.folds),
         *(_detail_lines(model) if details else []),
         *_subgroup_lines(evaluation.subgroups),
@@ -170,6 +171,12 @@ def _aggregation(evaluation: Evaluation) -> list[str]:
     if evaluation.level != "patient":
         return []
     return ["", "a patient's probability is the mean of its series', its label that of any series"]
+
+
+def _combination(rule: str | None) -> list[str]:
+    if rule in (None, "max"):
+        return []
+    return ["", f"a series' probability is made of its slices' by the rule {rule}"]
 
 
 def _fold_lines(folds: list[dict[str, Any]]) -> list[str]:

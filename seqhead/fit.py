@@ -9,7 +9,9 @@ import numpy as np
 from featurecache.store import FeatureSet
 from seqhead.assignment import Assignment
 from seqhead.baselines import PositionBaseline, series_features
+from seqhead.build import make_estimator
 from seqhead.calibration import Calibration
+from seqhead.chosen_features import open_for_fit, system_notes
 from seqhead.classifier import SequenceClassifier
 from seqhead.cohort import Cohort
 from seqhead.config import FeaturesConfig, RunConfig, SourcesConfig, SplitConfig, SvmConfig
@@ -18,13 +20,13 @@ from seqhead.evaluate import evaluate_predictions
 from seqhead.judged import thresholds_of
 from seqhead.leaks import Leak, measure_leak
 from seqhead.metrics import label_metrics, macro_metrics
-from seqhead.options import FitOptions, make_estimator
+from seqhead.options import FitOptions
 from seqhead.predictions import baseline_table, fold_table, prediction_table, series_table
 from seqhead.run import Run
 from seqhead.run_folder import RunDraft, run_folder
 from seqhead.run_log import RunLog
 from seqhead.scores import Scores, scores_from
-from seqhead.sources import Opened, Sources, open_sources
+from seqhead.sources import Opened, Sources
 from seqhead.split_plan import plan_splits
 from seqhead.splits import SPLITS, check_disjoint
 from seqhead.splitting import Splitting
@@ -174,15 +176,15 @@ def fit(
     project, splitting, log = project or Path(), splitting or Splitting(), RunLog()
     with run_folder(out, project / "runs") as folder:
         with log.step("read"):
-            opened = open_sources(sources, options.features)
+            opened = open_for_fit(sources, options)
             cohort = opened.cohort(options.level)
         plan = plan_splits(cohort, splitting, options.seed, opened, project)
         if plan.crossed:
             raise SplitError("several folds are a cross-validation: use seqhead.crossval")
         job = Job(opened, options, splitting, sources.relative_to(project), progress)
         fitted = fit_split(job, plan.cohort, plan.assignments[0], plan.config, log)
-        run = folder.publish(fitted.draft, f"{cohort.features}-{fitted.draft.config.model}")
-    notes = [*opened.labels.notes, *cohort.notes, *plan.notes]
+        run = folder.publish(fitted.draft, fitted.draft.config.stem)
+    notes = [*opened.labels.notes, *cohort.notes, *system_notes(opened.system), *plan.notes]
     notes += notes_of(plan.cohort, plan.assignments[0])
     protocol = plan.config.protocol
     leak = measure_leak(fitted.draft.folds, protocol) if protocol else None
@@ -219,7 +221,7 @@ def fit_split(
     FitError
         Nothing can be learnt from these labels.
     """
-    model = make_estimator(job.options, cohort.level)
+    model = make_estimator(job.options, cohort)
     folds = fold_table(cohort, split)
     if split_config.protocol is None:
         check_disjoint(folds)
@@ -236,6 +238,8 @@ def fit_split(
         thresholds=thresholds_of(validation, rule=job.splitting.rule),
         operating_point=job.splitting.rule.name,
         features=describe_features(job.opened.features),
+        second_features=describe_features(job.opened.second) if job.opened.second else None,
+        system=job.opened.system,
         sources=job.sources,
         split=split_config,
         **_model_config(model),

@@ -92,6 +92,7 @@ def judge(
     level: str,
     *,
     series: pd.DataFrame | None = None,
+    combine: str = "max",
     rule: Rule = YOUDEN,
 ) -> Judged:
     """Put test rows together with what validation rows of the same fold decide.
@@ -106,6 +107,8 @@ def judge(
         ``"slice"``, ``"series"`` or ``"patient"``.
     series : DataFrame or None
         ``series.csv`` of a slice run, for the levels above slices.
+    combine : str
+        How slices make the score of a series, see `seqhead.rules`.
     rule : Rule
         How the thresholds of the calls are chosen.
 
@@ -125,8 +128,10 @@ def judge(
         test = rows[rows["split"] == "test"]
         if not len(test):
             raise FitError("no test patients: every patient is in training or validation")
-        validation = scores_at(rows[rows["split"] == "validation"], names, level, its_series)
-        scored = scores_at(test, names, level, its_series)
+        validation = scores_at(
+            rows[rows["split"] == "validation"], names, level, its_series, combine
+        )
+        scored = scores_at(test, names, level, its_series, combine)
         parts.append((number, decide(validation, scored, rule)))
     return _joined(parts)
 

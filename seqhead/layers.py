@@ -1,5 +1,7 @@
 """The parts of a head. Each takes padded slices and a mask, and never looks at padding."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -55,67 +57,6 @@ class MaskedBatchNorm(nn.Module):
         return out
 
 
-class MaskedRNN(nn.Module):
-    """Recurrent layers, one over the other, in one or both directions.
-
-    The backward direction reads each series from its own last slice, so that padding at the
-    end never enters a state.
-
-    Parameters
-    ----------
-    kind : str
-        ``"gru"`` or ``"lstm"``.
-    inputs : int
-        D.
-    hidden : int
-        H, state size of each direction.
-    layers : int
-        Layers.
-    bidirectional : bool
-        Whether each layer also reads backwards; its output is then (B, S, 2H).
-    """
-
-    def __init__(
-        self, kind: str, inputs: int, hidden: int, layers: int = 1, bidirectional: bool = False
-    ) -> None:
-        super().__init__()
-        cell = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
-        width = hidden * (2 if bidirectional else 1)
-        sizes = [inputs] + [width] * (layers - 1)
-        self.forwards = nn.ModuleList(cell(size, hidden, batch_first=True) for size in sizes)
-        self.backwards = nn.ModuleList(
-            cell(size, hidden, batch_first=True) for size in (sizes if bidirectional else [])
-        )
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, S, D) and its mask (B, S) to states (B, S, H or 2H); padding becomes zero."""
-        turned = reversal(mask) if self.backwards else None
-        for number, layer in enumerate(self.forwards):
-            states = layer(x)[0]
-            if turned is not None:
-                back = self.backwards[number](take_slices(x, turned))[0]
-                states = torch.cat([states, take_slices(back, turned)], dim=-1)
-            x = states
-        return x * mask.unsqueeze(-1)
-
-
-def reversal(mask: torch.Tensor) -> torch.Tensor:
-    """Places that read each series backwards and leave its padding where it is.
-
-    Parameters
-    ----------
-    mask : bool tensor (B, S)
-        True where there is a slice; padding at the end.
-
-    Returns
-    -------
-    int64 tensor (B, S)
-    """
-    place = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    backwards = mask.sum(dim=1, keepdim=True) - 1 - place
-    return torch.where(mask, backwards, place)
-
-
 def take_slices(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Pick slices of each series.
 
@@ -133,67 +74,6 @@ def take_slices(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
-class LastPool(nn.Module):
-    """State after the last slice; of a backward direction, the state after the first.
-
-    Parameters
-    ----------
-    width : int
-        Features of a slice.
-    bidirectional : bool
-        Whether the second half of the features was read backwards.
-    """
-
-    def __init__(self, width: int, bidirectional: bool = False) -> None:
-        super().__init__()
-        self.split = width // 2 if bidirectional else width
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, S, H) and its mask (B, S) to (B, H)."""
-        last = (mask.sum(dim=1) - 1).view(-1, 1)
-        ahead = take_slices(x, last)[:, 0, : self.split]
-        return torch.cat([ahead, x[:, 0, self.split :]], dim=-1)
-
-
-class MeanPool(nn.Module):
-    """Mean over the slices that are not padding."""
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, S, H) and its mask (B, S) to (B, H)."""
-        weight = mask.unsqueeze(-1)
-        return (x * weight).sum(dim=1) / weight.sum(dim=1)
-
-
-class MaxPool(nn.Module):
-    """Largest value over the slices that are not padding."""
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, S, H) and its mask (B, S) to (B, H)."""
-        return x.masked_fill(~mask.unsqueeze(-1), -torch.inf).amax(dim=1)
-
-
-class AttentionPool(nn.Module):
-    """Weighted mean over slices, the weights a softmax of one learnt value a slice.
-
-    Parameters
-    ----------
-    width : int
-        Features of a slice.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.score = nn.Linear(width, 1)
-
-    def weights(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, S, H) and its mask (B, S) to weights (B, S) that sum to 1; padding has 0."""
-        return self.score(x).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(dim=1)
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, S, H) and its mask (B, S) to (B, H)."""
-        return torch.einsum("bs,bsh->bh", self.weights(x, mask), x)
-
-
 class FeatureAttention(nn.Module):
     """Multiply a slice's features with their softmax; no parameters.
 
@@ -205,3 +85,122 @@ class FeatureAttention(nn.Module):
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, S, D) and its mask (B, S) to (B, S, D); padding becomes zero."""
         return x * x.softmax(dim=-1) * mask.unsqueeze(-1)
+
+
+class SliceDense(nn.Module):
+    """The same dense layer with its activation on every slice.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Features of a slice before and after.
+    activation : str
+        ``"relu"`` or ``"tanh"``.
+
+    References
+    ----------
+    DrCT2, equation 4: ``y_t = g(W [a_t forward, a_t backward] + b)``.
+    """
+
+    def __init__(self, inputs: int, outputs: int, activation: str = "relu") -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[activation]()
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, S, D) and its mask (B, S) to (B, S, outputs); padding becomes zero."""
+        return self.activation(self.linear(x)) * mask.unsqueeze(-1)
+
+
+class Differences(nn.Module):
+    """Lay the difference to the slice before beside each slice; 0 at the first slice."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, S, D) and its mask (B, S) to (B, S, 2D); padding becomes zero."""
+        before = torch.cat([x[:, :1], x[:, :-1]], dim=1)
+        return torch.cat([x, x - before], dim=-1) * mask.unsqueeze(-1)
+
+
+class Product(nn.Module):
+    """Multiply states with features, after a dense layer has brought one to the other's width.
+
+    Parameters
+    ----------
+    features, states : int
+        Widths of both.
+    project : str
+        ``"states"`` or ``"features"``: which one the dense layer is for.
+
+    References
+    ----------
+    Xception-RNN, section IV.B.2.c, does not say how 512 states meet 2,048 features.
+    """
+
+    def __init__(self, features: int, states: int, project: str) -> None:
+        super().__init__()
+        self.project = project
+        widths = (states, features) if project == "states" else (features, states)
+        self.linear = nn.Linear(*widths)
+
+    def forward(
+        self, features: torch.Tensor, states: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """(B, S, D), (B, S, H) and their mask (B, S) to (B, S, D or H); padding becomes zero."""
+        if self.project == "states":
+            states = self.linear(states)
+        else:
+            features = self.linear(features)
+        return features * states * mask.unsqueeze(-1)
+
+
+def replace_slices(x: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    """Take some slices from the second of two feature sets that lie side by side.
+
+    Parameters
+    ----------
+    x : tensor (B, S, 2D)
+        Both sets.
+    first, last : int
+        The slices, counted from 1, the last included.
+
+    Returns
+    -------
+    tensor (B, S, D)
+
+    References
+    ----------
+    DrCT2, section VI.A.3, model fusion of DrCT1.
+    """
+    one, other = x.chunk(2, dim=-1)
+    place = torch.arange(1, x.shape[1] + 1, device=x.device).view(1, -1, 1)
+    return torch.where((place >= first) & (place <= last), other, one)
+
+
+def dense_layers(
+    width: int, sizes: Sequence[int], outputs: int, dropout: float | Sequence[float]
+) -> nn.Sequential:
+    """Dense ReLU layers and an output layer, with dropout before each.
+
+    Parameters
+    ----------
+    width : int
+        Features of a series or slice.
+    sizes : sequence of int
+        Of the ReLU layers.
+    outputs : int
+        K.
+    dropout : float or sequence of float
+        One rate, or one for each layer.
+
+    Returns
+    -------
+    nn.Sequential
+        (..., width) to logits (..., K).
+    """
+    widths = [width, *sizes, outputs]
+    rates = [dropout] * (len(sizes) + 1) if isinstance(dropout, int | float) else dropout
+    steps: list[nn.Module] = []
+    for rate, before, after in zip(rates, widths[:-1], widths[1:], strict=True):
+        steps += [nn.Dropout(rate)] if rate else []
+        steps += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*steps[:-1])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
+from seqhead.beside import lay_beside
 from seqhead.config import FeaturesConfig
 from seqhead.errors import FeaturesError, FitError
 from seqhead.run import Run
@@ -41,6 +42,7 @@ def predict_store(
     store: FeatureStore,
     *,
     features: str | None = None,
+    second_features: str | None = None,
     allow_numerics: bool = False,
     device: str = "auto",
     calibrate: str | None = None,
@@ -55,6 +57,8 @@ def predict_store(
         A store that has the features which the run was fitted on.
     features : str or None
         Name of the feature set; None: the name of the fit.
+    second_features : str or None
+        Name of the second feature set of a run that reads two; None: the name of the fit.
     allow_numerics : bool
         Accept another precision or storage type.
     device : str
@@ -79,23 +83,56 @@ def predict_store(
     """
     chosen = store[features or run.config.features.name]
     notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
-    series = chosen.series[chosen.series["n_ok"] > 0]
-    if not len(series):
-        raise FitError(f"{store.path.name}: no series has features")
-    X = [chosen[name] for name in series.index]
+    given = _first_set(store, chosen)
+    fitted = run.config.second_features
+    if fitted is not None:
+        second = store[second_features or fitted.name]
+        notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
+        given = _both_sets(store, given, second)
+    elif second_features is not None:
+        raise FitError("--second-features has no effect: this run reads one feature set")
     names = run.config.labels
-    scored = np.mean(list(member_scores(run, X, device, calibrate)), axis=0)
-    ids = pd.DataFrame({"series": series.index, "patient": series["patient"].to_numpy()})
+    scored = np.mean(list(member_scores(run, given.X, device, calibrate)), axis=0)
+    patient = given.series["patient"].to_numpy()
+    ids = pd.DataFrame({"series": given.series.index, "patient": patient})
     if run.config.level == "slice":
-        ids = _slice_ids(chosen, series)
+        ids = _slice_ids(given)
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
-    n_ok, planned = chosen.series["n_ok"], chosen.series["n_slices"]
+    used = pd.Series([len(matrix) for matrix in given.X], index=given.series.index)
+    used = used.reindex(chosen.series.index, fill_value=0)
     return Predictions(
         table,
-        empty_series=chosen.series.index[n_ok == 0].tolist(),
-        partial_series=chosen.series.index[(n_ok > 0) & (n_ok < planned)].tolist(),
+        empty_series=used.index[used == 0].tolist(),
+        partial_series=used.index[(used > 0) & (used < chosen.series["n_slices"])].tolist(),
         notes=notes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is predicted: B matrices (n, D), their lines of ``series``, those of their slices."""
+
+    X: list[np.ndarray]
+    series: pd.DataFrame
+    slices: pd.DataFrame
+
+
+def _first_set(store: FeatureStore, features: FeatureSet) -> _Given:
+    series = features.series[features.series["n_ok"] > 0]
+    if not len(series):
+        raise FitError(f"{store.storage.name}: no series has features")
+    places = features.slices.groupby("series", sort=False).indices
+    rows = np.concatenate([places[name] for name in series.index])
+    return _Given([features[name] for name in series.index], series, features.slices.iloc[rows])
+
+
+def _both_sets(store: FeatureStore, first: _Given, second: FeatureSet) -> _Given:
+    X, kept = lay_beside(first.X, first.slices, second)
+    has_rows = np.array([len(matrix) > 0 for matrix in X])
+    if not has_rows.any():
+        raise FitError(f"{store.storage.name}: no series has features in both feature sets")
+    matrices = [matrix for matrix in X if len(matrix)]
+    return _Given(matrices, first.series[has_rows], first.slices[np.concatenate(kept)])
 
 
 def member_scores(
@@ -173,13 +210,12 @@ def check_fingerprint(
     return [f"numerics differ from the fit's, as allowed: {said}"]
 
 
-def _slice_ids(features: FeatureSet, series: pd.DataFrame) -> pd.DataFrame:
-    places = features.slices.groupby("series", sort=False).indices
-    rows = features.slices.iloc[np.concatenate([places[name] for name in series.index])]
+def _slice_ids(given: _Given) -> pd.DataFrame:
+    rows = given.slices
     return pd.DataFrame(
         {
             "series": rows["series"].to_numpy(),
-            "patient": series["patient"].loc[rows["series"]].to_numpy(),
+            "patient": given.series["patient"].loc[rows["series"]].to_numpy(),
             "slice": rows["slice"].to_numpy(),
             "position": rows["position"].to_numpy(),
         }

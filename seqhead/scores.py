@@ -8,6 +8,7 @@ import pandas as pd
 
 from seqhead.errors import FitError, RunError
 from seqhead.labels.statistics import any_of
+from seqhead.rules import combine
 
 EVALUATION_LEVELS = ("slice", "series", "patient")
 """From the finest to the coarsest."""
@@ -105,12 +106,13 @@ def scores_at(
     names: Sequence[str],
     level: str,
     series: pd.DataFrame | None = None,
+    rule: str = "max",
 ) -> Scores:
     """Predictions at a level that is coarser than, or the same as, the one they were made at.
 
-    A series has what any of its planned slices has, and the probability of its most suspicious
-    slice; the baseline beside it is the one of series. A patient has what any of its series has,
-    and the mean probability of its series.
+    A series has what any of its planned slices has, and the probability that a rule makes of its
+    slices', by default that of the most suspicious one; the baseline beside it is the one of
+    series. A patient has what any of its series has, and the mean probability of its series.
 
     Parameters
     ----------
@@ -122,6 +124,8 @@ def scores_at(
         ``"slice"``, ``"series"`` or ``"patient"``.
     series : DataFrame or None
         ``series.csv`` of a slice run; needed where its slices are put together.
+    rule : str
+        How slices make the score of a series, see `seqhead.rules`.
 
     Returns
     -------
@@ -130,7 +134,7 @@ def scores_at(
     Raises
     ------
     FitError
-        The predictions are coarser than the level.
+        The predictions are coarser than the level, or there is no such rule.
     RunError
         `series` lacks a series.
     """
@@ -144,23 +148,26 @@ def scores_at(
     if level == made_at:
         return scores
     if made_at == "slice":
-        scores = _of_series(predictions, scores, series)
+        scores = _of_series(predictions, scores, series, rule)
     return scores if level == "series" else _of_patients(scores)
 
 
-def _of_series(predictions: pd.DataFrame, scores: Scores, series: pd.DataFrame | None) -> Scores:
+def _of_series(
+    predictions: pd.DataFrame, scores: Scores, series: pd.DataFrame | None, rule: str
+) -> Scores:
     """Labels and baseline cannot come from the slices: some of them may have failed."""
     first = predictions.drop_duplicates("series")
     owners = first["series"].to_numpy(dtype=object)
     if series is None or not set(owners) <= set(series["series"]):
         raise RunError("series.csv lacks series of predictions.csv. Fit again")
-    largest = pd.DataFrame(scores.probability).groupby(predictions["series"].to_numpy()).max()
+    slices_of = predictions["series"].to_numpy(dtype=object)
+    combined = combine(rule, scores.probability, slices_of, owners)
     table = series.set_index("series").loc[owners]
     y, baseline = (
         table[[f"{kind}:{name}" for name in scores.names]].to_numpy(np.float64)
         for kind in ("y", "baseline")
     )
-    return Scores(scores.names, y, largest.loc[owners].to_numpy(), baseline,
+    return Scores(scores.names, y, combined, baseline,
                   first["group"].to_numpy(dtype=object), owners)  # fmt: skip
 
 

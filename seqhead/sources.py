@@ -6,7 +6,9 @@ from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import Identifiers
+from featurecache.location import Location
 from featurecache.store import FeatureSet, FeatureStore
+from seqhead.beside import beside_cohort
 from seqhead.cohort import (
     Cohort,
     Level,
@@ -15,7 +17,7 @@ from seqhead.cohort import (
     load_cohort,
     planned_slices,
 )
-from seqhead.config import SourcesConfig
+from seqhead.config import SourcesConfig, SystemUse
 from seqhead.groups import patient_groups
 from seqhead.labels.file import LabelFile
 from seqhead.labels.join import join_labels
@@ -29,8 +31,8 @@ class Sources:
 
     Parameters
     ----------
-    store : Path
-        Feature store.
+    store : Path or str
+        Feature store: a folder, or ``s3://BUCKET/PREFIX``.
     labels : Path
         Label file.
     labels_format : str
@@ -41,7 +43,7 @@ class Sources:
         Key of the store's ids; not needed where the store keeps them.
     """
 
-    store: Path
+    store: Location
     labels: Path
     labels_format: str = "table"
     slice_labels: Path | None = None
@@ -64,7 +66,7 @@ class Sources:
             return Path(os.path.relpath(path, project)).as_posix()
 
         return SourcesConfig(
-            store=relative(self.store),
+            store=relative(self.store) if isinstance(self.store, Path) else self.store,
             labels=relative(self.labels),
             labels_format=self.labels_format,
             slice_labels=relative(self.slice_labels) if self.slice_labels else None,
@@ -85,16 +87,28 @@ class Opened:
         Labels.
     slice_labels : LabelFile or None
         Labels of slices.
+    second : FeatureSet or None
+        Features that are laid beside the others.
+    system : SystemUse or None
+        The published system that the features are for.
+    level : str or None
+        The level of that system.
     """
 
     features: FeatureSet
     identifiers: Identifiers
     labels: LabelFile
     slice_labels: LabelFile | None
+    second: FeatureSet | None = None
+    system: SystemUse | None = None
+    level: Level | None = None
 
     def cohort(self, level: Level | None = None) -> Cohort:
         """Join features and labels, see `seqhead.cohort.load_cohort`."""
-        return load_cohort(self.features, self.identifiers, self.labels, self.slice_labels, level)
+        cohort = load_cohort(
+            self.features, self.identifiers, self.labels, self.slice_labels, level or self.level
+        )
+        return cohort if self.second is None else beside_cohort(cohort, self.second)
 
     def statistics(self) -> LabelStatistics:
         """Count labels, see `seqhead.labels.statistics.label_statistics`."""

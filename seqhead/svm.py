@@ -13,10 +13,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from seqhead.batches import row_statistics
 from seqhead.errors import FitError
-from seqhead.estimator import binary_or_many, check_labels, check_matrices, classes_of, decide
+from seqhead.estimator import (
+    binary_or_many,
+    check_labels,
+    check_matrices,
+    check_slice_labels,
+    classes_of,
+    decide,
+)
 
-SVM_INPUTS = ("pooled", "padded")
-"""What a row of the SVM is: pooled slices, or all slices of a padded series."""
+SVM_INPUTS = ("pooled", "padded", "slices")
+"""What a row of the SVM is: pooled slices, all slices of a padded series, or one slice."""
 
 _POOLS: dict[str, Callable[..., np.ndarray]] = {
     "mean": np.mean,
@@ -37,9 +44,10 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    input : {"pooled", "padded"}
+    input : {"pooled", "padded", "slices"}
         ``"pooled"``: statistics over slices; ``"padded"``: the N x D matrix itself, zeros at both
-        ends, N the longest training series (longer ones lose slices at both ends).
+        ends, N the longest training series (longer ones lose slices at both ends); ``"slices"``:
+        each slice for itself, with labels and outputs of slices as lists of arrays.
     pool : str
         Statistics for ``"pooled"``, joined by ``+``: mean, max, min, std.
     C : float
@@ -94,7 +102,7 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
         ----------
         X : sequence of B arrays (n, D)
             Features of each series, slices in order.
-        y : array (B,) or (B, K)
+        y : array (B,) or (B, K), or with ``input="slices"`` a list of B arrays (n, K)
             1, 0 or NaN (unknown).
         groups : sequence (B,) or None
             Patient of each series: calibration holds out whole patients. Without it, each
@@ -111,8 +119,9 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
             Input of another form.
         """
         X = check_matrices(X)
-        y = check_labels(y, len(X))
         self._check_options()
+        of_slices = self.input == "slices"
+        y = np.concatenate(check_slice_labels(y, X)) if of_slices else check_labels(y, len(X))
         if groups is None:
             warnings.warn(
                 "fit without groups: the calibration cannot keep a patient's series together. "
@@ -123,18 +132,22 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
         self.n_features_in_ = X[0].shape[1]
         self.n_slices_ = max(len(matrix) for matrix in X)
         raw = self._rows(X)
-        self.mean_, self.scale_ = row_statistics([raw] if self.input == "pooled" else X)
+        self.mean_, self.scale_ = row_statistics(X if self.input == "padded" else [raw])
         rows = self._standardised(raw, X)
         compact, basis = _compact(rows)
-        owners = np.unique(np.asarray(list(groups), dtype=object).astype(str), return_inverse=True)
-        fitted = [self._fit_label(compact, y[:, k], owners[1]) for k in range(y.shape[1])]
+        owner = np.unique(np.asarray(list(groups), dtype=object).astype(str), return_inverse=True)[
+            1
+        ]
+        if of_slices:
+            owner = np.repeat(owner, [len(matrix) for matrix in X])
+        fitted = [self._fit_label(compact, y[:, k], owner) for k in range(y.shape[1])]
         coef = np.array([coef for coef, _ in fitted])
         self.coef_ = (coef if basis is None else coef @ basis.T).astype(np.float32)
         self.intercept_ = np.array([intercept for _, intercept in fitted], dtype=np.float32)
         self.classes_ = classes_of(y.shape[1])
         return self
 
-    def decision_function(self, X: Sequence[np.ndarray]) -> np.ndarray:
+    def decision_function(self, X: Sequence[np.ndarray]) -> Any:
         """Log odds of each label.
 
         Parameters
@@ -144,19 +157,17 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        float32 array (B,) for one label, (B, K) for several
+        float32 array (B,) for one label, (B, K) for several; with ``input="slices"`` a list of
+        such arrays, a row for each slice
 
         Raises
         ------
         FitError
             Features of another width than the fit's.
         """
-        check_is_fitted(self)
-        X = check_matrices(X, self.n_features_in_)
-        odds = self._standardised(self._rows(X), X) @ self.coef_.T + self.intercept_
-        return odds[:, 0] if odds.shape[1] == 1 else odds
+        return self._each(X, lambda odds: odds[:, 0] if odds.shape[1] == 1 else odds)
 
-    def predict_proba(self, X: Sequence[np.ndarray]) -> np.ndarray:
+    def predict_proba(self, X: Sequence[np.ndarray]) -> Any:
         """Probability of each label.
 
         Parameters
@@ -166,18 +177,17 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        float array (B, 2) for one label, (B, K) for several
+        float array (B, 2) for one label, (B, K) for several; with ``input="slices"`` a list of
+        such arrays
 
         Raises
         ------
         FitError
             Features of another width than the fit's.
         """
-        odds = self.decision_function(X).astype(np.float64)
-        odds = odds[:, None] if odds.ndim == 1 else odds
-        return binary_or_many(1 / (1 + np.exp(-np.clip(odds, -700, 700))))
+        return self._each(X, _probability)
 
-    def predict(self, X: Sequence[np.ndarray]) -> np.ndarray:
+    def predict(self, X: Sequence[np.ndarray]) -> Any:
         """Whether each label is more likely present than not.
 
         Parameters
@@ -187,14 +197,15 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        int array (B,) for one label, (B, K) for several
+        int array (B,) for one label, (B, K) for several; with ``input="slices"`` a list of such
+        arrays
 
         Raises
         ------
         FitError
             Features of another width than the fit's.
         """
-        return decide(self.predict_proba(X), len(self.coef_))
+        return self._each(X, lambda odds: decide(_probability(odds), len(self.coef_)))
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was learnt, as arrays."""
@@ -228,6 +239,18 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
         model.classes_ = classes_of(len(model.coef_))
         return model
 
+    def _each(
+        self, X: Sequence[np.ndarray], output: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray | list[np.ndarray]:
+        """An output of the log odds, of all series, or of the slices of each series."""
+        check_is_fitted(self)
+        X = check_matrices(X, self.n_features_in_)
+        odds = self._standardised(self._rows(X), X) @ self.coef_.T + self.intercept_
+        if self.input != "slices":
+            return output(odds)
+        ends = np.cumsum([len(matrix) for matrix in X])
+        return [output(rows) for rows in np.split(odds, ends[:-1])]
+
     def _check_options(self) -> None:
         unknown = set(self.pool.split("+")) - set(_POOLS)
         if unknown:
@@ -236,9 +259,11 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
             raise FitError(f"input must be one of {', '.join(SVM_INPUTS)}. Got {self.input!r}")
 
     def _rows(self, X: Sequence[np.ndarray]) -> np.ndarray:
-        """Pooled rows (B, F); for padded input only the lengths matter yet."""
+        """Pooled rows (B, F), or slices (N, D); padded input is made when it is standardised."""
         if self.input == "padded":
             return np.empty((len(X), 0), dtype=np.float32)
+        if self.input == "slices":
+            return np.concatenate(X, dtype=np.float32)
         pools = [_POOLS[name] for name in self.pool.split("+")]
         return np.stack(
             [np.concatenate([pool(matrix.astype(np.float32), axis=0) for pool in pools])
@@ -246,7 +271,7 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
         )  # fmt: skip
 
     def _standardised(self, raw: np.ndarray, X: Sequence[np.ndarray]) -> np.ndarray:
-        if self.input == "pooled":
+        if self.input != "padded":
             rows = (raw - self.mean_) / self.scale_
             return rows / np.float32(np.sqrt(rows.shape[1]))
         padded = np.zeros((len(X), self.n_slices_, self.n_features_in_), dtype=np.float32)
@@ -274,6 +299,10 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
         fitted = calibrated.calibrated_classifiers_[0]
         svm, platt = fitted.estimator, fitted.calibrators[0]
         return -platt.a_ * svm.coef_[0], float(-(platt.a_ * svm.intercept_[0] + platt.b_))
+
+
+def _probability(odds: np.ndarray) -> np.ndarray:
+    return binary_or_many(1 / (1 + np.exp(-np.clip(odds.astype(np.float64), -700, 700))))
 
 
 def _compact(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -7,14 +7,18 @@ import numpy as np
 import torch
 
 from seqhead.batches import batches
-from seqhead.config import TrainConfig
 from seqhead.errors import FitError
-from seqhead.heads import SequenceHead
-from seqhead.losses import LOSSES, Loss
+from seqhead.heads import Head
+from seqhead.losses import Objective
+from seqhead.optimise import make_optimiser, make_schedule
+from seqhead.sampling import augmentation, balanced_rows, even_places, take_samples
+from seqhead.train_config import TrainConfig
 
 Labels = np.ndarray | Sequence[np.ndarray]
 Data = tuple[Sequence[np.ndarray], Labels]
 Progress = Callable[[int, int, dict[str, float]], None]
+
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass
@@ -61,7 +65,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def train(
-    head: SequenceHead,
+    head: Head,
     training: Data,
     validation: Data | None,
     config: TrainConfig,
@@ -69,11 +73,11 @@ def train(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Fit a head; afterwards it has the weights of the epoch with the best validation loss.
+    """Fit a head; afterwards it has the weights of the epoch that the configuration keeps.
 
     Parameters
     ----------
-    head : SequenceHead
+    head : Head
         Trained in place.
     training, validation : (X, y)
         Ragged features and labels, NaN for unknown; without validation, training runs for all
@@ -97,32 +101,39 @@ def train(
     _check_known(training, validation)
     device = device or torch.device("cpu")
     head.to(device)
-    loss_of = LOSSES[config.loss]
-    optimiser = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
+    m = head.config.sample_to
+    training = take_samples(*training, m, leftovers=config.leftovers)  # type: ignore[assignment]
+    objective = Objective.of(config, training[1], device)
+    optimiser = make_optimiser(head, config)
+    schedule = make_schedule(optimiser, config)
     rng = np.random.default_rng(config.seed)
     history, best, best_state = History(), float("inf"), None
     for epoch in range(1, config.epochs + 1):
-        losses = {"train_loss": _learn(head, training, loss_of, optimiser, config, rng, device)}
+        losses = {"train_loss": _learn(head, training, objective, optimiser, config, rng, device)}
         if validation is not None:
-            losses["validation_loss"] = mean_loss(head, validation, loss_of, device)
+            losses["validation_loss"] = mean_loss(head, validation, objective, device)
         _check_finite(losses, epoch)
         history.epochs.append({"epoch": epoch, **losses})
         if progress is not None:
             progress(epoch, config.epochs, losses)
+        schedule.step()
         if losses.get("validation_loss", -epoch) < best:  # without validation the last is best
             best, history.best_epoch = losses.get("validation_loss", -epoch), epoch
             best_state = {name: value.clone() for name, value in head.state_dict().items()}
         elif epoch - history.best_epoch >= config.patience:
             break
-    head.load_state_dict(best_state or {})
+    if config.keep == "best":
+        head.load_state_dict(best_state or {})
+    else:
+        history.best_epoch = len(history.epochs)
     head.eval()
     return history
 
 
 def _learn(
-    head: SequenceHead,
+    head: Head,
     data: Data,
-    loss_of: Loss,
+    objective: Objective,
     optimiser: torch.optim.Optimizer,
     config: TrainConfig,
     rng: np.random.Generator,
@@ -130,31 +141,34 @@ def _learn(
 ) -> float:
     """One pass over the training series; returns the mean loss of a known label."""
     head.train()
-    total, known = 0.0, 0
-    for batch in batches(*data, config.batch_size, rng, device):
-        count = _known(batch.y)
-        if not count:
+    among = balanced_rows(data[1], rng) if config.balance == "sampling" else None
+    losses = RunningMean()
+    for batch in batches(
+        *data, config.batch_size, rng, device,
+        among=among, pad_to=config.pad_to, pick=augmentation(config, rng),
+    ):  # fmt: skip
+        if batch.y is None or torch.isnan(batch.y).all():
             continue
-        loss = loss_of(head(batch.x, batch.mask), batch.y)  # type: ignore[arg-type]
+        total, weight = objective.terms(head.outputs(batch.x, batch.mask), batch.y)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        (total / weight.clamp(min=_TINY)).backward()
         optimiser.step()
-        total, known = total + float(loss.detach()) * count, known + count
-    return total / max(known, 1)
+        losses.add(total, weight)
+    return losses.value
 
 
 @torch.no_grad()
-def mean_loss(head: SequenceHead, data: Data, loss_of: Loss, device: torch.device) -> float:
+def mean_loss(head: Head, data: Data, objective: Objective, device: torch.device) -> float:
     """Mean loss of a known label, without learning.
 
     Parameters
     ----------
-    head : SequenceHead
+    head : Head
         The head, already on `device`.
     data : (X, y)
         Ragged features and labels.
-    loss_of : Loss
-        One of `seqhead.losses`.
+    objective : Objective
+        The loss.
     device : torch.device
         Where the head is.
 
@@ -163,18 +177,33 @@ def mean_loss(head: SequenceHead, data: Data, loss_of: Loss, device: torch.devic
     float
     """
     head.eval()
-    total, known = 0.0, 0
-    for batch in batches(*data, 64, device=device):
-        count = _known(batch.y)
-        if count:
-            loss = loss_of(head(batch.x, batch.mask), batch.y)  # type: ignore[arg-type]
-            total, known = total + float(loss) * count, known + count
-    return total / max(known, 1)
+    losses = RunningMean()
+    for batch in batches(*take_samples(*data, head.config.sample_to), 64, device=device):
+        if batch.y is not None:
+            losses.add(*objective.terms(head.outputs(batch.x, batch.mask), batch.y))
+    return losses.value
 
 
-@torch.no_grad()
+@dataclass
+class RunningMean:
+    """A weighted mean that grows."""
+
+    total: float = 0.0
+    weight: float = 0.0
+
+    def add(self, total: torch.Tensor, weight: torch.Tensor) -> None:
+        """Add a weighted sum () and its weight ()."""
+        self.total += float(total.detach())
+        self.weight += float(weight)
+
+    @property
+    def value(self) -> float:
+        """The mean; 0 of nothing."""
+        return self.total / self.weight if self.weight else 0.0
+
+
 def probabilities(
-    head: SequenceHead,
+    head: Head,
     X: Sequence[np.ndarray],
     device: torch.device | None = None,
     batch_size: int = 64,
@@ -183,7 +212,7 @@ def probabilities(
 
     Parameters
     ----------
-    head : SequenceHead
+    head : Head
         A trained head.
     X : sequence of B arrays (n, D)
         Features.
@@ -197,18 +226,64 @@ def probabilities(
     list of B float32 arrays, (K,) or (n, K) without pooling
         Probabilities, in the order of `X`.
     """
+    outputs = _each_series(head, X, device, batch_size, lambda x, mask: head(x, mask).sigmoid())
+    return [
+        rows if head.config.pool != "none" else rows[: len(x)]
+        for rows, x in zip(outputs, X, strict=True)
+    ]
+
+
+def attention(
+    head: Head,
+    X: Sequence[np.ndarray],
+    device: torch.device | None = None,
+    batch_size: int = 64,
+) -> list[np.ndarray]:
+    """How much each slice counts.
+
+    Parameters
+    ----------
+    head, X, device, batch_size
+        As in `probabilities`.
+
+    Returns
+    -------
+    list of B float32 arrays (n,)
+        Sum to 1; NaN for slices that the head's sampling leaves out.
+
+    Raises
+    ------
+    FitError
+        The head has no attention over slices.
+    """
+    weights = _each_series(head, X, device, batch_size, head.attention)
+    spread = []
+    for matrix, row in zip(X, weights, strict=True):
+        places = even_places(len(matrix), head.config.sample_to)
+        of_all = np.full(len(matrix), np.nan, dtype=np.float32)
+        of_all[places] = row[: len(places)]
+        spread.append(of_all)
+    return spread
+
+
+@torch.no_grad()
+def _each_series(
+    head: Head,
+    X: Sequence[np.ndarray],
+    device: torch.device | None,
+    batch_size: int,
+    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> list[np.ndarray]:
+    """Output of a function of padded features and mask, for each series."""
     device = device or torch.device("cpu")
     head.to(device).eval()
-    scored: list[np.ndarray] = [np.empty(0)] * len(X)
+    X = take_samples(X, None, head.config.sample_to)[0]
+    rows: list[np.ndarray] = [np.empty(0)] * len(X)
     for batch in batches(X, None, batch_size, device=device):
-        outputs = head(batch.x, batch.mask).float().sigmoid().cpu().numpy()
+        outputs = function(batch.x, batch.mask).float().cpu().numpy()
         for row, output in zip(batch.rows, outputs, strict=True):
-            scored[row] = output if output.ndim == 1 else output[: len(X[row])]
-    return scored
-
-
-def _known(y: torch.Tensor | None) -> int:
-    return 0 if y is None else int((~torch.isnan(y)).sum())
+            rows[row] = output
+    return rows
 
 
 def _check_known(training: Data, validation: Data | None) -> None:

@@ -46,6 +46,8 @@ def test_every_case_has_a_test_that_exists() -> None:
 
     assert missing(rows) == []
     assert set(rows) == set(range(1, N_CASES + 1))
+    everywhere = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE.read_text(encoding="utf-8"))
+    assert [name for file, name in everywhere if name not in collected_in(file)] == []
 
 
 def test_a_case_or_a_test_that_is_missing_would_be_found() -> None:

@@ -14,7 +14,13 @@ PACKAGES = ("featurecache", "seqhead", "cli")
 # Who may import what; a name ending in a dot stands for a whole package.
 DOORS = {
     "click": ("cli.",),
-    "zarr": ("featurecache.arrays",),
+    "zarr": (
+        "featurecache.nodes",
+        "featurecache.local_storage",
+        "featurecache.object_storage",
+    ),
+    "obstore": ("featurecache.object_storage",),
+    "ray": ("featurecache.engines.cluster",),
     "pydicom": (
         "featurecache.values",
         "featurecache.header",

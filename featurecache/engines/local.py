@@ -1,197 +1,197 @@
-"""The engine for one machine: worker processes decode, the device embeds, a thread writes."""
+"""The engine for several devices of one machine: a process each, which runs its share of the units.
 
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any
+Parent and child talk in lines of JSON: the job goes to the child's standard input, whose end also
+tells it that the parent is gone; progress and the outcome come back from its standard output.
+"""
 
-import numpy as np
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import IO, Any
 
-from featurecache.arrays import OK
-from featurecache.embed import Embedder
-from featurecache.feature_array import FeatureArray
-from featurecache.pixels import Decoded, DecodeJob, decode_slice
-from featurecache.pool import Failure, isolated_map
-from featurecache.reasons import slice_reason_code
-from featurecache.rows import RowSource
+from featurecache import errors
+from featurecache.errors import FeatureCacheError
+from featurecache.job import Job
+from featurecache.runner import open_runner
+from featurecache.timing import Timing, together
 
-_LOOKAHEAD_BATCHES = 4
-_KEPT = "computed earlier"
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One chunk to compute: the unit of work and of commit.
-
-    Parameters
-    ----------
-    array : FeatureArray
-        Where it is written.
-    number : int
-        Which chunk.
-    retry : frozenset of int, optional
-        Rows to compute again in a chunk that is committed; all rows where None.
-    """
-
-    array: FeatureArray
-    number: int
-    retry: frozenset[int] | None = None
-
-    @property
-    def rows(self) -> range:
-        """Rows of the part that the unit holds."""
-        return self.array.rows(self.number)
-
-    @property
-    def wanted(self) -> np.ndarray:
-        """Which of the rows are computed: bool (n,)."""
-        return np.array([self.retry is None or row in self.retry for row in self.rows])
+_BOOT = (
+    "import sys, json; job = json.loads(sys.stdin.readline()); sys.path[:] = job['search_path'];"
+    "from featurecache.engines.local import serve; serve(job)"
+)
+_log = logging.getLogger(__name__)
+_TELL_EVERY_S = 0.25
+_STOP_S = 60.0
 
 
-@dataclass(slots=True)
-class Timing:
-    """Where the time of a run went, in seconds.
+def run_on(
+    jobs: Sequence[Job], *, lock: int | None, progress: Callable[[int], None] | None = None
+) -> Timing:
+    """Compute the units of several jobs side by side, each in a process of its own.
 
-    ``read_s`` and ``decode_s`` are summed over worker processes; ``wait_s`` is how long the
-    device waited for them; ``transform_s``, ``embed_s`` and ``write_s`` are the parent's.
-    """
-
-    read_s: float = 0.0
-    decode_s: float = 0.0
-    wait_s: float = 0.0
-    transform_s: float = 0.0
-    embed_s: float = 0.0
-    write_s: float = 0.0
-    wall_s: float = 0.0
-    slices: int = 0
-    units: int = 0
-    warnings: Counter[str] = field(default_factory=Counter)
-
-
-def run(
-    units: Iterable[Unit], source: RowSource, embedder: Embedder, *, workers: int,
-    progress: Callable[[int], None] | None = None,
-) -> Timing:  # fmt: skip
-    """Compute and commit units, in order; every commit survives whatever comes after it.
+    Where one fails, the others finish what is theirs.
 
     Parameters
     ----------
-    units : iterable of Unit
-        What to compute.
-    source : RowSource
-        Finds the file of each row.
-    embedder : Embedder
-        The backbone on its device.
-    workers : int
-        Processes that decode.
+    jobs : sequence of Job
+        One a device.
+    lock : int or None
+        File descriptor of the store's lock, if it has one, which stays held while any of the
+        processes lives.
     progress : callable, optional
-        Called with the number of slices done since the last call.
+        Called with the number of slices done since the last call, by all of them.
 
     Returns
     -------
     Timing
+        Summed up.
+
+    Raises
+    ------
+    FeatureCacheError
+        A process failed or died; what it says, and for which device.
     """
-    units = list(units)
-    timing = Timing()
-    started = perf_counter()
-    stream = _decode(units, source, workers, embedder.batch_size, timing)
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        pending: list[Future[float]] = []
+    telling = threading.Lock()
+
+    def tell(n_slices: int) -> None:
+        if progress is not None:
+            with telling:
+                progress(n_slices)
+
+    documents = [job.document() for job in jobs]
+    children = [
+        _Child(job.run.device, document, lock, tell)
+        for job, document in zip(jobs, documents, strict=True)
+    ]
+    try:
+        for child in children:
+            child.thread.join()
+    except BaseException:
+        _stop(children)
+        raise
+    failed = [child.error for child in children if child.error is not None]
+    for error in failed[1:]:
+        _log.error("%s", error)
+    if failed:
+        raise failed[0]
+    return together([child.timing for child in children if child.timing is not None])
+
+
+class _Child:
+    """The parent's end of one process, and the thread that listens to it."""
+
+    def __init__(
+        self, device: str, job: dict[str, Any], lock: int | None, progress: Callable[[int], None]
+    ) -> None:
+        self.timing: Timing | None = None
+        self.error: FeatureCacheError | None = None
+        self._device, self._progress = device, progress
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            pass_fds=() if lock is None else (lock,),
+        )  # fmt: skip
+        self.thread = threading.Thread(target=self._listen, args=(job,), daemon=True)
+        self.thread.start()
+
+    def _listen(self, job: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError), self.process as process:  # its status says why
+            if process.stdin is None or process.stdout is None:
+                raise RuntimeError("a process without pipes")
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                self._hear(json.loads(line))
+        status = self.process.wait()
+        if self.timing is None and self.error is None:
+            ended = f"signal {-status}" if status < 0 else f"exit status {status}"
+            self.error = FeatureCacheError(
+                f"the process for device {self._device} ended with {ended} before its work was "
+                "done. What it wrote stays; run the same command again, and it continues"
+            )
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "slices" in message:
+            self._progress(message["slices"])
+        elif "timing" in message:
+            self.timing = Timing.read(message["timing"])
+        else:
+            kind = getattr(errors, message["kind"], FeatureCacheError)
+            self.error = kind(f"{self._device}: {message['error']}")
+
+
+def _stop(children: Sequence[_Child]) -> None:
+    """Let the processes write what is computed, and end."""
+    for child in children:
+        child.process.terminate()
+    deadline = time.monotonic() + _STOP_S
+    for child in children:
         try:
-            for unit in units:
-                values, status = _compute(unit, stream, embedder, timing, progress)
-                while len(pending) > 1:
-                    timing.write_s += pending.pop(0).result()
-                pending.append(writer.submit(_write, unit, values, status))
-                timing.units += 1
-        finally:
-            stream.close()
-            for future in pending:
-                timing.write_s += future.result()
-    timing.transform_s, timing.embed_s = embedder.transform_s, embedder.embed_s
-    timing.wall_s = perf_counter() - started
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+
+
+def serve(document: dict[str, Any]) -> None:
+    """Compute one job and say how it went; the main function of a child.
+
+    Parameters
+    ----------
+    document : dict
+        Of `Job.document`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide on
+    signal.signal(signal.SIGTERM, _interrupt)
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # whatever a library prints is no answer of ours
+        with contextlib.suppress(KeyboardInterrupt):
+            _answer(document, answers)
+
+
+def _answer(document: dict[str, Any], answers: IO[str]) -> None:
+    def say(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    try:
+        for module in document["modules"]:
+            import_module(module)
+        say({"timing": _compute(Job.read(document), say).document()})
+    except FeatureCacheError as error:
+        say({"error": str(error), "kind": type(error).__name__})
+
+
+def _compute(job: Job, say: Callable[[dict[str, Any]], None]) -> Timing:
+    done, told = 0, time.monotonic()
+
+    def progress(n_slices: int) -> None:
+        nonlocal done, told
+        done += n_slices
+        if time.monotonic() - told > _TELL_EVERY_S:
+            say({"slices": done})
+            done, told = 0, time.monotonic()
+
+    with open_runner(job) as runner:
+        timing = runner.compute(runner.work.units(), progress)
+    say({"slices": done})
     return timing
 
 
-_Outcome = Decoded | Failure
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
-def _decode(
-    units: list[Unit], source: RowSource, workers: int, batch_size: int, timing: Timing
-) -> Generator[_Outcome, None, None]:
-    """Outcomes of all rows of all units in order, decoded ahead across unit boundaries."""
-    known: deque[DecodeJob | str] = deque()
-
-    def jobs() -> Iterator[DecodeJob]:
-        for unit in units:
-            jobs = source.jobs(unit.array.part, unit.rows)
-            for job, wanted in zip(jobs, unit.wanted, strict=True):
-                known.append(job if wanted else _KEPT)
-                if wanted and isinstance(job, DecodeJob):
-                    yield job
-
-    results: Any = isolated_map(
-        decode_slice, jobs(), workers=workers, lookahead=_LOOKAHEAD_BATCHES * batch_size
-    )
-    try:
-        while True:
-            waiting = perf_counter()
-            item = next(results, None)
-            timing.wait_s += perf_counter() - waiting
-            while known and isinstance(known[0], str):
-                yield Failure(str(known.popleft()), "")
-            if item is None:
-                return
-            known.popleft()
-            yield item[1]
-    finally:
-        results.close()
-
-
-def _compute(
-    unit: Unit, stream: "Iterator[_Outcome]", embedder: Embedder, timing: Timing,
-    progress: Callable[[int], None] | None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Features (n, D) and status (n,) of one unit, batch by batch."""
-    n_rows = len(unit.rows)
-    values = np.zeros((n_rows, embedder.dim), np.float32)
-    status = np.zeros(n_rows, np.uint8)
-    for start in range(0, n_rows, embedder.batch_size):
-        stop = min(start + embedder.batch_size, n_rows)
-        outcomes = [_accepted(next(stream), embedder) for _ in range(start, stop)]
-        values[start:stop] = embedder([o if isinstance(o, Decoded) else None for o in outcomes])
-        status[start:stop] = [_status(outcome) for outcome in outcomes]
-        _count(outcomes, timing)
-        if progress is not None:
-            progress(stop - start)
-    return values, status
-
-
-def _accepted(outcome: _Outcome, embedder: Embedder) -> _Outcome:
-    """Turn a slice that the recipe has no use for into a failure."""
-    refusal = embedder.refusal(outcome) if isinstance(outcome, Decoded) else None
-    return outcome if refusal is None else Failure(refusal, "")
-
-
-def _status(outcome: _Outcome) -> int:
-    return OK if isinstance(outcome, Decoded) else slice_reason_code(outcome.reason)
-
-
-def _count(outcomes: list[_Outcome], timing: Timing) -> None:
-    for outcome in outcomes:
-        timing.slices += not (isinstance(outcome, Failure) and outcome.reason == _KEPT)
-        if isinstance(outcome, Decoded):
-            timing.read_s += outcome.read_s
-            timing.decode_s += outcome.decode_s
-            timing.warnings.update(outcome.warnings)
-
-
-def _write(unit: Unit, values: np.ndarray, status: np.ndarray) -> float:
-    started = perf_counter()
-    if unit.retry is None:
-        unit.array.write_unit(unit.number, values, status)
-    else:
-        unit.array.update_unit(unit.number, values, status, unit.wanted)
-    return perf_counter() - started
+def _end_with_parent() -> None:
+    """The parent holds our standard input open for as long as it lives."""
+    os.read(0, 1)
+    os._exit(1)

@@ -123,7 +123,7 @@ def test_selection_comes_from_flag_then_environment_then_settings(
     path = initialised / "featurecache.toml"
     path.write_text(path.read_text() + 'select = ["slices>=3"]\n')
     assert selected() == ["slices>=3"]
-    monkeypatch.setenv("FEATURECACHE_SELECT", "slices>=4;description=* unless a b")
+    monkeypatch.setenv("FEATURECACHE_SELECT", "slices>=4; description=* unless a b ;")
     assert selected() == ["slices>=4", "description=* unless a b"]
     assert selected("--select", "slices>=5") == ["slices>=5"]
     assert selected("--select", "+slices<=90", "--select", "+one per study") == [
@@ -139,6 +139,8 @@ def test_an_empty_selection_is_shown_by_scan_and_refused_by_both(initialised: Pa
     assert (shown.exit_code, refused.exit_code) == (2, 2)
     assert "0 used" in shown.stdout
     assert "not selected: kernel matches SOFT40" in shown.stdout
+    kinds = [line for line in shown.stdout.splitlines() if " leave out " in line]
+    assert kinds and all(line.endswith("  kernel matches SOFT40") for line in kinds)
     for result in (shown, refused):
         assert "the rule 'kernel!=SOFT40' took the last 3 of 3" in result.stderr
     assert not (initialised / "cache.zarr").exists()
@@ -170,6 +172,17 @@ def test_init_takes_key_and_store_elsewhere(project: Path, phantom: Path) -> Non
     assert result.exit_code == 0, result.stderr
     assert (project / "secrets/k").is_file()
     assert 'store = "/features/cache.zarr"' in (project / "featurecache.toml").read_text()
+
+
+def test_a_key_that_cannot_be_written_leaves_no_settings(project: Path, phantom: Path) -> None:
+    (project / "file").touch()
+
+    result = run("init", phantom, "--key", "file/sub/k")
+
+    assert result.exit_code == 2
+    assert "cannot make the folder of the key file/sub/k" in result.stderr
+    assert [path.name for path in project.iterdir()] == ["file"]
+    assert run("init", phantom).exit_code == 0
 
 
 def test_init_names_what_is_missing(project: Path, phantom: Path) -> None:
@@ -257,6 +270,9 @@ def test_explain_says_what_became_of_a_file(initialised: Path, phantom: Path) ->
 
     assert result.exit_code == 0
     assert "skipped" in result.stdout
+    both = run("scan", "--explain", phantom / "labels.csv", "--json")
+    assert both.exit_code == 2
+    assert "leave out --json" in both.stderr
 
 
 def test_extract_then_info(initialised: Path) -> None:
@@ -315,6 +331,40 @@ def test_kept_ids_are_the_users_own(project: Path, phantom: Path) -> None:
 
     assert not (project / "featurecache.key").exists()
     assert all(one["series"] == one["series_instance_uid"] for one in listed)
+
+
+def test_series_are_listed_before_any_extraction(initialised: Path, phantom: Path) -> None:
+    assert "no index" in run("info", "--series").stderr
+    run("scan")
+
+    result = run("info", "--series", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    listed = json.loads(result.stdout)["series_list"]
+    assert len(listed) == 3
+    assert not any(one["in_store"] for one in listed)
+    assert "cache.zarr is not there yet" in run("info", "--series").stdout
+    for name in ("series", "series_instance_uid", "folder"):
+        shown = run("show", listed[0][name], "--out", "a.png", "--size", "32")
+        assert shown.exit_code == 0, shown.stderr
+    (initialised / "featurecache.key").unlink()
+    assert run("info", "--series").stdout.count("no key yet") == 3
+
+
+def test_series_of_the_store_that_the_index_lacks_are_listed(
+    initialised: Path, phantom: Path
+) -> None:
+    assert run(*EXTRACT, "--plan-only").exit_code == 0
+    assert run("scan", phantom / "dicom/PH000000", "--index", "one.sqlite").exit_code == 0
+
+    listed = json.loads(run("info", "--series", "--json", "--index", "one.sqlite").stdout)
+
+    assert [one["in_store"] for one in listed["series_list"]] == [True] * 3
+    assert [one["folder"] is None for one in listed["series_list"]] == [False, True, True]
+    assert {one["n_slices"] for one in listed["series_list"]} == {
+        one["n_slices"] for one in json.loads(run("scan", "--json").stdout)["series"]
+    }
+    assert run("info", "--series", "--index", "one.sqlite").stdout.count("not in the index") == 2
 
 
 def test_info_of_what_is_no_store_ends_with_5(project: Path) -> None:

@@ -55,23 +55,29 @@ def write_store(path, identifiers, all_stacks, recipe=RECIPE, failed=()):
     """A complete store of some stacks."""
     from featurecache import arrays
     from featurecache.feature_array import FeatureArray
+    from featurecache.open_storage import open_storage
     from featurecache.tables import part_tables
 
-    arrays.create_store(path, identifiers.digest)
-    part = arrays.create_part(path, part_tables(all_stacks, identifiers))
+    storage = open_storage(path)
+    arrays.create_store(storage, identifiers.digest)
+    n_slices = sum(len(stack.slices) for stack in all_stacks)
+    tables = part_tables(
+        all_stacks, identifiers, n_series=len(all_stacks), n_slices=n_slices
+    )  # fmt: skip
+    part = arrays.create_part(storage, tables)
     values = np.concatenate([stack.features for stack in all_stacks])
     status = np.concatenate(
         [np.full(len(s.slices), 2 if s.key in failed else 1) for s in all_stacks]
     )
     identity = {k: v for k, v in recipe.items() if k not in ("precision", "dtype")}
     arrays.create_features(
-        path, part, "toy", n_slices=len(values), dim=D, dtype=recipe["dtype"], unit_slices=64,
+        storage, part, "toy", n_slices=len(values), dim=D, dtype=recipe["dtype"], unit_slices=64,
         attributes={
             "recipe": recipe, "plan": {}, "reason_codes": {"2": "pixel data is short"},
             "fingerprint": {"identity": str(identity), "numerics": recipe["dtype"]},
         },
     )  # fmt: skip
-    array = FeatureArray(path, part, "toy", writable=True)
+    array = FeatureArray(storage, part, "toy", writable=True)
     for unit in range(array.n_units):
         rows = array.rows(unit)
         array.write_unit(unit, values[rows.start : rows.stop], status[rows.start : rows.stop])
@@ -285,7 +291,7 @@ def test_an_unwritable_out_is_found_before_any_work(project, command, monkeypatc
     def work(*_, **__):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("seqhead.fit.open_sources", work)
+    monkeypatch.setattr("seqhead.fit.open_for_fit", work)
     monkeypatch.setattr("seqhead.predict.predict_store", work)
     run = ("runs/toy-gru-1",) if command == "predict" else ()
     result = seqhead(command, *run, "--out", "labels.csv/x", code=2)

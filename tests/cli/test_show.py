@@ -27,7 +27,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
-    for name in ("SOURCE", "STORE", "INDEX", "KEY", "KEEP_IDS", "LABELS"):
+    for name in ("SOURCE", "STORE", "INDEX", "KEY", "KEEP_IDS", "LABELS", "SELECT"):
         monkeypatch.delenv(f"FEATURECACHE_{name}", raising=False)
     yield tmp_path
 
@@ -72,6 +72,18 @@ def test_options_of_extract_change_the_sheet(series: dict[str, str], project: Pa
         assert done.exit_code == 0, done.output
         sheets.add((project / out).read_bytes())
     assert len(sheets) == 5
+
+
+def test_the_selection_of_the_settings_is_told(series: dict[str, str], project: Path) -> None:
+    plain = run("show", series["folder"], "--out", "a.png", "--size", "64")
+    settings = project / "featurecache.toml"
+    settings.write_text(settings.read_text() + 'select = ["slices>=999"]\n')
+    left_out = run("show", series["folder"], "--out", "b.png", "--size", "64")
+    everything = run("show", series["folder"], "--out", "c.png", "--size", "64", "--select", "all")
+
+    assert [one.exit_code for one in (plain, left_out, everything)] == [0, 0, 0], left_out.output
+    sheets = [(project / name).read_bytes() for name in ("a.png", "b.png", "c.png")]
+    assert sheets[0] == sheets[2] != sheets[1]
 
 
 @pytest.mark.parametrize(

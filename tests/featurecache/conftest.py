@@ -1,6 +1,10 @@
 """Small CT files written with pydicom, and a scan of a folder of them."""
 
+import importlib.util
 import os
+import sqlite3
+import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +16,87 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from featurecache.errors import ReadError
 from featurecache.index import Index
+from featurecache.intake import read_file
+from featurecache.options import RunOptions, feature_sets
 from featurecache.pixels import DecodeJob, decode_slice, to_hu
 from featurecache.scan import scan
+from featurecache.walk import Entry
+
+_TINY = '''
+"""Networks that cost nothing, registered on import, as a user's own would be."""
+import os
+from torch import nn
+from featurecache.backbones import register_backbone
+
+class Scaled(nn.Module):
+    def forward(self, maps):
+        return maps * float(os.environ.get("TINY_SCALE", "1"))
+
+def tiny():
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(4), nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), Scaled()
+    )
+
+def flat():
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 5))
+
+register_backbone("tiny", tiny)
+register_backbone("flat", flat, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+'''
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Registers the backbones ``tiny`` (D = 8) and ``flat`` (D = 5), in other processes too."""
+    folder = tmp_path_factory.mktemp("plugins")
+    (folder / "tiny_backbones.py").write_text(_TINY)
+    sys.path.insert(0, str(folder))
+    import tiny_backbones
+
+    yield tiny_backbones
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="session")
+def small_phantom(tmp_path_factory):
+    """DICOM of two patients, one thick series each, 64 x 64 pixels."""
+    from featurecache.phantom import write_phantom
+
+    out = tmp_path_factory.mktemp("small") / "phantom"
+    write_phantom(out, patients=2, seed=3, series="thick", size=64)
+    return out / "dicom"
+
+
+@pytest.fixture(scope="session")
+def small_index(small_phantom, tmp_path_factory):
+    """The index of `small_phantom`."""
+    path = tmp_path_factory.mktemp("small-index") / "index.sqlite"
+    scan(small_phantom, path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def store_content():
+    """store_content(path) -> {relative path: bytes} of every file of a store."""
+
+    def content(path):
+        files = (file for file in sorted(Path(path).rglob("*")) if file.is_file())
+        return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+    return content
+
+
+@pytest.fixture(scope="session")
+def split_options():
+    """split_options(**both) -> ([FeatureOptions], RunOptions), each with what is its own."""
+
+    def split(**both):
+        names = {field.name for field in fields(RunOptions)}
+        run = {name: value for name, value in both.items() if name in names}
+        features = {name: value for name, value in both.items() if name not in names}
+        return list(feature_sets(**features)), RunOptions(**run)
+
+    return split
 
 
 @pytest.fixture(scope="session")
@@ -201,3 +284,87 @@ def transcode():
         return out
 
     return run
+
+
+@pytest.fixture(scope="session")
+def content():
+    """content(path) -> dict: everything an index says, without its internal numbers."""
+
+    def run(path):
+        with sqlite3.connect(path) as database:
+            files = database.execute(
+                "SELECT path, size, mtime_ns, revision, status, reason, detail, warnings, "
+                "series_uid FROM files ORDER BY path"
+            ).fetchall()
+            frames = database.execute(
+                "SELECT path, frame, frames.series_uid, sop_uid, digest, position, orientation, "
+                "stacks.key, place, z_mm, gap_mm FROM frames JOIN files ON files.id = file "
+                "LEFT JOIN stacks ON stacks.id = stack ORDER BY path, frame"
+            ).fetchall()
+            stacks = database.execute(
+                "SELECT key, usable, reason, tilt_deg, z_extent_mm, wrapped FROM stacks "
+                "ORDER BY key"
+            ).fetchall()
+            findings = database.execute(
+                "SELECT key, warning FROM findings JOIN stacks ON stacks.id = stack ORDER BY 1, 2"
+            ).fetchall()
+            meta = database.execute("SELECT * FROM meta ORDER BY key").fetchall()
+        return {
+            "files": files, "frames": frames, "stacks": stacks, "findings": findings, "meta": meta
+        }  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def volume():
+    """Hounsfield units (5, 12, 16) int16, every voxel different along every axis."""
+    z, y, x = np.mgrid[:5, :12, :16]
+    return (100 * z + 10 * y - 60 * (x > 7) + 3 * x - 970 * (y < 2)).astype(np.int16)
+
+
+@pytest.fixture
+def voxels(volume):
+    """The volume as nibabel has it: (x, y, z)."""
+    return volume.transpose(2, 1, 0)
+
+
+@pytest.fixture(scope="session")
+def record_of():
+    """record_of(path) -> FileRecord: what the scan notes of a file below its folder."""
+
+    def run(path):
+        status = path.stat()
+        entry = Entry(os.fsencode(path.name), status.st_size, status.st_mtime_ns)
+        return read_file(entry, root=os.fsencode(path.parent), assume_hu=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def write_nifti():
+    """write_nifti(path, data, affine=None) -> path: one NIfTI file, by nibabel.
+
+    Without an affine voxels run to the left, to the back and upwards, as DICOM's pixels do.
+    """
+    nibabel = pytest.importorskip(
+        "nibabel", reason="the nifti extra is not installed: pip install 'featurecache[nifti]'"
+    )
+
+    def write(path, data, affine=None):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        affine = np.diag([-0.5, -0.5, 5.0, 1.0]) if affine is None else affine
+        nibabel.save(nibabel.Nifti1Image(data, affine), path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The module beside this file: storages that stop at the n-th write."""
+    spec = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["faults"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,13 +1,15 @@
 """Backbones give the features that torchvision's and timm's own forward passes give."""
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
 
-from featurecache.backbones import load_backbone
+from featurecache import backbones
+from featurecache.backbones import check_backbone, load_backbone, register_backbone
 from featurecache.errors import MissingResourceError, UsageError
 
 IMAGES = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
@@ -217,3 +219,48 @@ def test_says_what_is_wrong(arguments, words):
 def test_missing_weights_file_is_a_missing_resource():
     with pytest.raises(MissingResourceError, match="no such file"):
         load_backbone("alexnet", "nowhere.safetensors")
+
+
+# ---- networks of one's own
+
+
+def test_a_registered_network_is_a_backbone(tiny, tmp_path):
+    one, same, other = (load_backbone("tiny", f"random:{seed}", size=32) for seed in (0, 0, 1))
+    assert (one.name, one.dim, one.layer, one.weights_source) == ("tiny", 8, "output", "random:0")
+    assert one.weights == same.weights != other.weights
+    assert one.mean == (0.485, 0.456, 0.406)
+    assert load_backbone("flat", "random:0", size=32).mean == (0.5, 0.5, 0.5)
+    images = torch.rand(2, 3, 32, 32)
+    assert one.module(images).shape == (2, 8)
+    assert load_backbone("tiny", "random:0", size=32, pool="none").dim == 8 * 4 * 4
+    assert load_backbone("tiny", "random:0", size=32, layer="0").dim == 3
+    file = tmp_path / "tiny.safetensors"
+    save_file(other.module.body.state_dict(), file)
+    assert load_backbone("tiny", str(file), size=32).weights == other.weights
+
+
+def test_a_registered_network_has_no_published_weights(tiny):
+    with pytest.raises(UsageError, match="tiny is registered and has no published weights"):
+        load_backbone("tiny", "imagenet", size=32)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "timm:mine", "a,b", "", "x" * 65])
+def test_names_that_mean_something_else_cannot_be_registered(tiny, name):
+    with pytest.raises(UsageError, match="a backbone cannot be called"):
+        register_backbone(name, tiny.tiny)
+
+
+def test_a_mistyped_registered_name_is_suggested(tiny):
+    with pytest.raises(UsageError, match="did you mean tiny"):
+        check_backbone("tinny")
+
+
+def test_an_installed_package_can_bring_backbones(tiny, monkeypatch):
+    def plugins(group, name):
+        assert group == "featurecache.backbones"
+        load = lambda: register_backbone("theirs", tiny.tiny)  # noqa: E731
+        return [SimpleNamespace(load=load)] if name == "theirs" else []
+
+    monkeypatch.setattr(backbones, "entry_points", plugins)
+    check_backbone("theirs")
+    assert load_backbone("theirs", "random:0", size=32).dim == 8

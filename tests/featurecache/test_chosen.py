@@ -1,5 +1,7 @@
 """A selection on an index and on a store: files add up, and nothing that was computed is lost."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,16 +10,19 @@ from featurecache.errors import FeatureCacheError, UsageError
 from featurecache.explain import explain
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
-from featurecache.options import ExtractOptions
+from featurecache.options import FeatureOptions, RunOptions
 from featurecache.scan import scan
 from featurecache.scan_document import scan_document
 from featurecache.select import Selection
 from featurecache.store import FeatureStore
 
-OPTIONS = ExtractOptions(
-    backbone="squeezenet1_1", weights="random:0", size=64, precision="fp32", dtype="float32",
-    batch_size=4, unit_slices=4, workers=1, compile="off",
-)  # fmt: skip
+FEATURES = [
+    FeatureOptions(
+        backbone="squeezenet1_1", weights="random:0", size=64, precision="fp32", dtype="float32",
+        batch_size=4, compile="off",
+    )
+]  # fmt: skip
+RUN = RunOptions(unit_slices=4, workers=1)
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def select(split_tree, tmp_path):
     def run(*rules, **options):
         scan(split_tree, tmp_path / "index.sqlite", workers=1)
         return extract(
-            tmp_path / "index.sqlite", tmp_path / "cache.zarr", OPTIONS, Identifiers(None),
+            tmp_path / "index.sqlite", tmp_path / "cache.zarr", FEATURES, RUN, Identifiers(None),
             selection=Selection.parse(rules), **options,
         )  # fmt: skip
 
@@ -73,6 +78,56 @@ def test_files_of_series_left_out_move_from_used_to_skipped(split_tree, scanned)
     assert [by_key[key]["selected"] for key in ("1.1", "1.2", "1.2#2")] == [True, True, False]
     assert by_key["1.2#2"]["usable"] and by_key["1.2#2"]["reason"] == reason
     assert by_key["1.1"]["reason"] is None
+
+
+def test_warnings_of_series_left_out_are_not_counted(tmp_path, write_series, scanned):
+    root = tmp_path / "dicom"
+    write_series(
+        root / "a", uid="1.1", PhotometricInterpretation="MONOCHROME1", ConvolutionKernel="A"
+    )
+    write_series(root / "b", uid="1.2", ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+                 ConvolutionKernel="B", gap_mm=0.0)  # fmt: skip
+    index = scanned(root).index
+
+    def warnings(*rules):
+        document = scan_document(index, chosen=choose(index, Selection.parse(rules)))
+        counts(document)
+        found = [one for one in document["reasons"] if one["kind"] == "warning"]
+        return {one["reason"].partition(":")[0]: one["count"] for one in found}
+
+    of_b = {"not axial but sagittal": 1, "several slices at one position": 1}
+    assert warnings("all") == {"MONOCHROME1": 4, **of_b}
+    assert warnings("kernel=A") == {"MONOCHROME1": 4}
+    assert warnings("kernel=B") == of_b
+
+
+def warned(document):
+    return {one["reason"]: one["count"] for one in document["reasons"] if one["kind"] == "warning"}
+
+
+def test_warnings_are_those_of_what_is_used(tmp_path, write_series, scanned):
+    """By file where files have them, by series where only a series has: left-out ones do not."""
+    root = tmp_path / "dicom"
+    write_series(root / "a", 3, uid="1.1", ConvolutionKernel="SOFT")
+    write_series(
+        root / "b", 4, uid="1.2", ConvolutionKernel="BONE",
+        PhotometricInterpretation="MONOCHROME1", ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+    )  # fmt: skip
+    write_series(root / "c", 2, uid="1.3", PhotometricInterpretation="MONOCHROME1")
+    index = scanned(root).index
+    shown = "MONOCHROME1: for display only, Hounsfield units are not inverted"
+
+    def of(*rules):
+        return warned(scan_document(index, chosen=choose(index, Selection.parse(rules))))
+
+    assert of() == warned(scan_document(index))
+    assert of()[shown] == 6
+    assert "several slices at one position" in of()
+    assert of("kernel!=BONE") == {shown: 2}
+    assert of("kernel=SOFT") == {}
+    document = scan_document(index, chosen=choose(index, Selection.parse(["kernel=SOFT"])))
+    by_key = {one["series"]: one["warnings"] for one in document["series"]}
+    assert shown in by_key["1.2"], "each series still tells its own"
 
 
 def test_free_text_of_headers_stands_in_the_document_only_when_asked(split_tree, scanned):
@@ -188,7 +243,14 @@ def test_a_series_that_changed_is_written_again_only_where_it_is_selected(
     unselected = select("kernel=SOFT", "description!=x")
     assert unselected.timing.slices == 8 - 3, "the bone stack that changed is not selected"
     assert set(stored(tmp_path)) == {"1.1", "1.2"}
-    assert select().timing.slices == 8
+    for report in (unselected, select("kernel=SOFT")):
+        assert report.dropped_series == ["1.2#2"], "also by a later run, or one after a kill"
+        assert report.document()["series_read_no_longer"] == ["1.2#2"]
+        assert "dropped    1 series of the store are read no longer" in report.text()
+        assert "(1.2#2)" in report.text()
+    again = select()
+    assert (again.timing.slices, again.dropped_series) == (8, [])
+    assert "dropped" not in again.text()
     assert {key: len(matrix) for key, matrix in stored(tmp_path).items()} == {
         "1.1": 4, "1.2": 5, "1.2#2": 3,
     }  # fmt: skip
@@ -196,9 +258,9 @@ def test_a_series_that_changed_is_written_again_only_where_it_is_selected(
 
 def test_a_run_that_was_begun_wider_is_finished_narrower(select, tmp_path, split_tree):
     scan(split_tree, tmp_path / "index.sqlite", workers=1)
-    planned = ExtractOptions(**{**{f: getattr(OPTIONS, f) for f in OPTIONS.__slots__},
-                                "plan_only": True})  # fmt: skip
-    extract(tmp_path / "index.sqlite", tmp_path / "cache.zarr", planned, Identifiers(None))
+    planned = replace(RUN, plan_only=True)
+    index, store = tmp_path / "index.sqlite", tmp_path / "cache.zarr"
+    extract(index, store, FEATURES, planned, Identifiers(None))
     report = select("kernel=BONE")
     assert report.units_done == report.units
     assert len(stored(tmp_path)) == 3

@@ -44,6 +44,10 @@ def test_it_finds_this_machine(tmp_path: Path) -> None:
     assert syntaxes["1.2.840.10008.1.2.4.70"], "JPEG lossless is what CT archives hold"
 
 
+def test_a_bucket_has_no_free_space_to_speak_of() -> None:
+    assert examine("s3://lab/cache.zarr")["space"] == []
+
+
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "REQUIRED", ("pydicom", "no_such_package"))
 

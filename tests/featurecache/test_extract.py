@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pydicom
 import pytest
+import torch
 
 from featurecache.errors import (
     StoreCorruptError,
@@ -16,7 +17,7 @@ from featurecache.errors import (
 from featurecache.extract import extract
 from featurecache.identifiers import Identifiers
 from featurecache.locks import store_lock
-from featurecache.options import ExtractOptions
+from featurecache.recipe import Recipe
 from featurecache.scan import scan
 from featurecache.store import FeatureStore, describe
 
@@ -27,28 +28,29 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def phantom_tree(tmp_path_factory):
-    from featurecache.phantom import write_phantom
-
-    out = tmp_path_factory.mktemp("extract") / "phantom"
-    write_phantom(out, patients=2, seed=3, series="thick", size=64)
-    return out / "dicom"
+@pytest.fixture
+def tree(small_phantom, tmp_path):
+    return shutil.copytree(small_phantom, tmp_path / "dicom")
 
 
 @pytest.fixture
-def tree(phantom_tree, tmp_path):
-    return shutil.copytree(phantom_tree, tmp_path / "dicom")
+def extract_only(tmp_path, split_options):
+    """Extract from the index as it is; returns the report."""
+
+    def call(store="cache.zarr", **options):
+        features, how = split_options(**{**OPTIONS, **options})
+        return extract(tmp_path / "index.sqlite", tmp_path / store, features, how, KEEP)
+
+    return call
 
 
 @pytest.fixture
-def run(tree, tmp_path):
+def run(tree, tmp_path, extract_only):
     """Scan and extract; returns the report."""
 
     def call(**options):
         scan(tree, tmp_path / "index.sqlite", workers=1)
-        options = ExtractOptions(**{**OPTIONS, **options})
-        return extract(tmp_path / "index.sqlite", tmp_path / "cache.zarr", options, KEEP)
+        return extract_only(**options)
 
     return call
 
@@ -116,20 +118,18 @@ def test_strict_leaves_the_whole_series_out(run, tree, tmp_path):
     }  # fmt: skip
 
 
-def test_unreadable_for_a_passing_reason_is_tried_again_when_told(run, tree, tmp_path, monkeypatch):
+def test_unreadable_for_a_passing_reason_is_tried_again_when_told(
+    run, extract_only, tree, tmp_path
+):
     clean = run(name="clean")
     victim = image_files(tree)[0]
     scan(tree, tmp_path / "index.sqlite", workers=1)
     away = victim.with_suffix(".away")
-    real_scan_index = tmp_path / "index.sqlite"
     victim.rename(away)
-    options = ExtractOptions(**OPTIONS)
-    failed = extract(real_scan_index, tmp_path / "cache.zarr", options, KEEP)
-    assert failed.failed_rows == 1
+    assert extract_only().failed_rows == 1
     away.rename(victim)
-    assert extract(real_scan_index, tmp_path / "cache.zarr", options, KEEP).failed_rows == 1
-    retried = ExtractOptions(**OPTIONS, retry_failed=True)
-    report = extract(real_scan_index, tmp_path / "cache.zarr", retried, KEEP)
+    assert extract_only().failed_rows == 1
+    report = extract_only(retry_failed=True)
     assert report.failed_rows == 0
     assert report.timing.units == 1
     store = FeatureStore.open(tmp_path / "cache.zarr")
@@ -186,18 +186,16 @@ def test_features_of_series_that_were_archived_stay_and_are_mentioned(run, tree,
     np.testing.assert_array_equal(after, before)
 
 
-def test_retrying_one_row_keeps_the_others_of_its_unit(run, tree, tmp_path):
+def test_retrying_one_row_keeps_the_others_of_its_unit(run, extract_only, tree, tmp_path):
     """Two series in one unit: one row failed for a passing reason, the other series is away."""
     victim = image_files(tree)[-1]
     run(name="clean", unit_slices=64)
     hidden = victim.rename(victim.with_suffix(".away"))
-    options = ExtractOptions(**{**OPTIONS, "unit_slices": 64})
-    index, store = tmp_path / "index.sqlite", tmp_path / "cache.zarr"
-    assert extract(index, store, options, KEEP).failed_rows == 1
+    assert extract_only(unit_slices=64).failed_rows == 1
     hidden.rename(victim)
     away(tree)
     run(retry_failed=True, unit_slices=64)
-    both = FeatureStore.open(store)
+    both = FeatureStore.open(tmp_path / "cache.zarr")
     np.testing.assert_array_equal(both["clean"].to_numpy(), both["squeezenet1_1"].to_numpy())
 
 
@@ -242,12 +240,11 @@ def test_damaged_chunk_names_the_file_whose_deletion_repairs_the_store(run, tmp_
     np.testing.assert_array_equal(FeatureStore.open(store)["squeezenet1_1"].to_numpy(), before)
 
 
-def test_lock_holds_for_every_spelling_of_the_store(run, tmp_path, tree):
+def test_lock_holds_for_every_spelling_of_the_store(run, extract_only, tmp_path):
     run()
     (tmp_path / "link.zarr").symlink_to(tmp_path / "cache.zarr")
-    options = ExtractOptions(**OPTIONS)
     with store_lock(tmp_path / "cache.zarr"), pytest.raises(StoreLockedError):
-        extract(tmp_path / "index.sqlite", tmp_path / "link.zarr", options, KEEP)
+        extract_only(store="link.zarr")
 
 
 def test_changed_series_is_written_whole_into_a_new_part(run, tree, tmp_path):
@@ -291,12 +288,12 @@ def test_precision_of_an_earlier_run_is_kept_by_auto_and_refused_when_another_is
         run(precision="bf16")
 
 
-def test_tree_without_usable_series_is_an_error_that_says_so(tmp_path, tree):
+def test_tree_without_usable_series_is_an_error_that_says_so(run, tmp_path, tree):
     for path in image_files(tree):
         path.unlink()
-    scan(tree, tmp_path / "index.sqlite", workers=1)
     with pytest.raises(UsageError, match="no usable CT series"):
-        extract(tmp_path / "index.sqlite", tmp_path / "c.zarr", ExtractOptions(**OPTIONS), KEEP)
+        run()
+    assert not (tmp_path / "cache.zarr").exists()
 
 
 @pytest.mark.parametrize(
@@ -338,3 +335,57 @@ def test_features_of_another_framing_do_not_mix(run):
         run(fov_mm=200.0)
     with pytest.raises(StoreMismatchError, match="resize is squash"):
         run(fit="crop")
+
+
+def test_views_are_feature_sets_of_the_same_rows_with_the_slices_of_a_series_placed_alike(
+    run, tmp_path
+):
+    run(views=2, view_seed=5, fit="squash")
+    store = FeatureStore.open(tmp_path / "cache.zarr")
+    assert store.names == ["squeezenet1_1", "squeezenet1_1.view1", "squeezenet1_1.view2"]
+    plain, first, second = (store[name] for name in store.names)
+    assert first.slices.equals(plain.slices)
+    assert (first.recipe["view_number"], first.recipe["view_seed"]) == (1, 5)
+    assert not {"view_number", "view_seed"} & set(plain.recipe)
+    for series in plain:
+        assert not np.allclose(first[series], plain[series])
+        assert not np.allclose(first[series], second[series])
+    assert run(views=1, view_seed=5, name="again").exit_code == 0
+    np.testing.assert_array_equal(
+        FeatureStore.open(tmp_path / "cache.zarr")["again.view1"].to_numpy(), first.to_numpy()
+    )
+
+
+def test_a_view_shows_the_backbone_what_its_placement_says(run, tmp_path, small_phantom):
+    """The features of a view are those of images that were placed by hand."""
+    from featurecache.backbones import load_backbone
+    from featurecache.embed import Embedder
+    from featurecache.index import Index
+    from featurecache.pixels import decode_slice, job_for
+    from featurecache.views import View, matrices, place
+
+    run(views=1)
+    store = FeatureStore.open(tmp_path / "cache.zarr")
+    series = next(iter(store["squeezenet1_1"]))
+    with Index.open(tmp_path / "index.sqlite", readonly=True) as index:
+        (stack,) = [stack for stack in index.stacks() if stack.key == series]
+        decoded = [decode_slice(job_for(index.root, stack, one)) for one in stack.slices[:4]]
+    recipe = store["squeezenet1_1"].recipe
+    backbone = load_backbone("squeezenet1_1", "random:0", size=64)
+    plain = Embedder(
+        backbone, run_recipe(recipe), torch.device("cpu"), 4
+    ).images(decoded)  # fmt: skip
+    mean, std = (torch.tensor(recipe[name]).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    grey = plain * std + mean
+    placed = place(grey, matrices([View(1, 0).placement(series)] * 4), torch.zeros(3))
+    with torch.inference_mode():
+        wanted = backbone.module((placed - mean) / std).numpy()
+    np.testing.assert_allclose(
+        store["squeezenet1_1.view1"][series][:4], wanted, rtol=1e-4, atol=1e-4
+    )  # fmt: skip
+
+
+def run_recipe(document):
+    """A recipe from its document."""
+    windows = tuple(tuple(window) for window in document["windows"])
+    return Recipe(**{**document, "windows": windows})

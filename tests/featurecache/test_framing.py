@@ -29,6 +29,15 @@ def test_one_length_follows_from_the_other_and_the_size():
     assert alone == parse_framing(200, spacing_mm=1.25, fov_mm=250)
 
 
+def test_whole_numbers_give_the_fingerprint_of_their_floats():
+    for framing in (
+        parse_framing(200, fov_mm=250), parse_framing(224, spacing_mm=1, fov_mm=250),
+        parse_framing(224, spacing_mm=1),
+    ):  # fmt: skip
+        assert isinstance(framing.spacing_mm, float)
+        assert isinstance(framing.fov_mm, float), "JSON tells 250 from 250.0"
+
+
 def test_a_field_of_view_is_rounded_to_whole_pixels_and_says_so():
     framing = parse_framing(224, spacing_mm=0.9, fov_mm=250)
     assert framing.grid == 278
@@ -63,6 +72,8 @@ def test_words_name_the_fit():
         ({"fov_mm": math.inf}, "--fov inf"),
         ({"spacing_mm": 0.001, "fov_mm": 250.0}, "2.5e\\+05 pixels"),
         ({"spacing_mm": 10.0, "fov_mm": 1.0}, "0.1 pixels"),
+        ({"fov_mm": 250_000.0}, "250000 mm is wider than any scanner"),
+        ({"spacing_mm": 440.0}, "98560 mm is wider than any scanner"),
     ],
 )
 def test_refuses_what_cannot_be_meant(wanted, named):
@@ -76,3 +87,12 @@ def test_a_slice_without_spacing_is_refused_only_where_mm_are_asked_for(spacing_
     assert parse_framing(224, fov_mm=250).refusal(0.5, spacing_mm) == "pixel spacing unknown"
     assert parse_framing(224, fov_mm=250).refusal(spacing_mm, 0.5) == "pixel spacing unknown"
     assert parse_framing(224, fov_mm=250).refusal(0.4, 0.5) is None
+
+
+@pytest.mark.parametrize("spacing_mm", [1e-6, 0.0005, 488.0, 1e9])
+def test_a_spacing_in_metres_or_micrometres_is_not_resampled_into_air(spacing_mm):
+    framing = parse_framing(224, fov_mm=250)
+    assert framing.refusal(spacing_mm, 0.5) == "pixel spacing implausible"
+    assert framing.refusal(0.5, spacing_mm) == "pixel spacing implausible"
+    assert parse_framing(224).refusal(spacing_mm, spacing_mm) is None
+    assert framing.refusal(0.098, 31.25) is None

@@ -1,6 +1,7 @@
 """The index file itself: its version, and what is said about one that does not fit."""
 
 import hashlib
+import os
 import sqlite3
 from contextlib import closing
 
@@ -79,6 +80,33 @@ def test_a_new_index_has_the_version_of_its_tables(tmp_path):
 def test_a_change_of_the_tables_raises_the_version():
     digest = hashlib.blake2b(" ".join(SCHEMA.split()).encode(), digest_size=8).hexdigest()
 
-    assert (SCHEMA_VERSION, digest) == (2, "4fbf16f4ed807d0a"), (
+    assert (SCHEMA_VERSION, digest) == (3, "4fbf16f4ed807d0a"), (
         "the tables changed: raise index.SCHEMA_VERSION, then note version and digest here"
     )
+
+
+def test_a_series_is_found_by_its_folder_whatever_its_bytes(tmp_path, write_series, scanned):
+    folder = tmp_path / "tree" / os.fsdecode(b"k\xe4se\n\xff")
+    write_series(folder, n=2)
+    assert scanned(tmp_path / "tree").index.find(str(folder)).key == "1.2.2"
+
+
+def test_a_folder_may_be_named_from_the_root_as_info_prints_it(
+    tmp_path, write_series, scanned, monkeypatch
+):
+    write_series(tmp_path / "tree" / "p1" / "s1", n=2, uid="1.1")
+    write_series(tmp_path / "tree" / "p1" / "s2", n=2, uid="1.2")
+    index = scanned(tmp_path / "tree").index
+    assert index.find("p1/s2").key == "1.2"
+    monkeypatch.chdir(tmp_path / "tree" / "p1")
+    assert index.find("s1").key == index.find("p1/s1").key == "1.1"
+    with pytest.raises(UsageError, match="No series"):
+        index.find("p1/s3")
+
+
+def test_a_folder_of_many_series_names_some_and_counts_the_rest(tmp_path, write_series, scanned):
+    for number in range(7):
+        write_series(tmp_path / "tree" / f"{number}", n=2, uid=f"1.{number}")
+    with pytest.raises(UsageError) as error:
+        scanned(tmp_path / "tree").index.find(str(tmp_path / "tree"))
+    assert str(error.value).endswith("holds 7 series; name one: 1.0, 1.1, 1.2, 1.3, 1.4 and 2 more")

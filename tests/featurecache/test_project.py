@@ -41,6 +41,18 @@ def test_index_and_key_lie_beside_the_file_else_beside_the_store(tmp_path: Path)
     assert load_project(tmp_path).key_for(store) == Path("/keys/k")
 
 
+def test_a_store_in_a_bucket_stays_a_url_and_index_and_key_stay_files(tmp_path: Path) -> None:
+    url = "s3://lab/head-ct/cache.zarr"
+    assert load_project(tmp_path).index_for(url) == Path("featurecache.sqlite")
+    assert load_project(tmp_path).key_for(url) == Path("featurecache.key")
+
+    write_project(tmp_path, store=url)
+    project = load_project(tmp_path)
+    assert project.store == url
+    assert project.index_for(url) == tmp_path / "featurecache.sqlite"
+    assert project.key_for(url) == tmp_path / "featurecache.key"
+
+
 def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     write(tmp_path, 'source = "dicom"\nlabels = "../labels.csv"\n')
 
@@ -66,6 +78,9 @@ def test_parent_folders_are_not_searched(tmp_path: Path) -> None:
         ('keep_ids = "perhaps"', "keep_ids"),
         ('labels_format = "excel"', "'table', 'cq500' or 'rsna'"),
         ("source = 3", "source"),
+        ("store = 3", "store: Input should be a valid string, got 3"),
+        ('store = "gs://lab/x"', "gs:// is no place for a store"),
+        ('store = "s3://me:secret@lab/x"', "no user, password"),
         ('select = "thickness<=5"', 'expected a list, e.g. select = ["thickness<=5"]'),
         ("select = [5]", "expected a list"),
         ('select = ["thicknes<=5"]', "did you mean 'thickness'?"),

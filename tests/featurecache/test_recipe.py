@@ -22,7 +22,7 @@ RECIPE = Recipe(
         {"windows": ((80.0, 200.0),)}, {"size": 256}, {"zoom": 512}, {"mean": (0.0, 0.5, 0.5)},
         {"std": (0.2, 0.2, 0.3)}, {"resize": "pad"}, {"values_version": 2},
         {"hu_range": (-1000.0, 3071.0)}, {"resize": parse_framing(224, "crop").words},
-        {"spacing_mm": 1.0}, {"fov_mm": 250.0},
+        {"spacing_mm": 1.0}, {"fov_mm": 250.0}, {"view_number": 1}, {"view_seed": 3},
     ],
 )  # fmt: skip
 def test_every_field_that_changes_values_changes_the_identity(change):
@@ -73,6 +73,8 @@ def test_where_weights_came_from_is_not_compared():
 def test_windows_by_name_and_by_number():
     assert parse_windows("brain") == ((40.0, 80.0),)
     assert parse_windows("brain, subdural,bone") == ((40, 80), (80, 200), (600, 2800))
+    assert parse_windows("brain,40/80,brain") == parse_windows("brain"), "the same images"
+    assert parse_windows("brain,brain,bone") == ((40, 80), (40, 80), (600, 2800))
     assert parse_windows("-10/350.5") == ((-10.0, 350.5),)
     assert all(width > 0 for _, width in WINDOWS.values())
 

@@ -25,30 +25,6 @@ from featurecache.pixels import decode_slice, job_for, to_hu
 from featurecache.scan import explain, scan, scan_document
 
 
-def content(path) -> dict[str, list]:
-    """Everything an index says, without its internal numbers."""
-    with sqlite3.connect(path) as database:
-        files = database.execute(
-            "SELECT path, size, mtime_ns, revision, status, reason, detail, warnings, series_uid "
-            "FROM files ORDER BY path"
-        ).fetchall()
-        frames = database.execute(
-            "SELECT path, frame, frames.series_uid, sop_uid, digest, position, orientation, "
-            "stacks.key, place, z_mm, gap_mm FROM frames JOIN files ON files.id = file "
-            "LEFT JOIN stacks ON stacks.id = stack ORDER BY path, frame"
-        ).fetchall()
-        stacks = database.execute(
-            "SELECT key, usable, reason, tilt_deg, z_extent_mm, wrapped FROM stacks ORDER BY key"
-        ).fetchall()
-        findings = database.execute(
-            "SELECT key, warning FROM findings JOIN stacks ON stacks.id = stack ORDER BY 1, 2"
-        ).fetchall()
-        meta = database.execute("SELECT * FROM meta ORDER BY key").fetchall()
-    return {
-        "files": files, "frames": frames, "stacks": stacks, "findings": findings, "meta": meta
-    }  # fmt: skip
-
-
 def reasons(account, kind):
     return {text: count for (of, text), count in account.reasons.items() if of == kind}
 
@@ -313,41 +289,9 @@ def test_frames_of_a_shuffled_enhanced_ct_are_put_in_order(tmp_path, make_ct, it
     assert [int(array[0, 0]) for array in stored] == [1000, 1004, 1008]
 
 
-def wrapped_series(write_ct, folder, *, padding_share=0.0, air=True):
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        y, x = np.mgrid[:64, :64] - 31.5
-        hu = np.where(np.hypot(x, y) < 26, 35.0, -1000.0 if air else 60.0)
-        hu = np.rint(hu + rng.normal(0, 6, hu.shape)).astype(np.int32)
-        write_ct(
-            folder / f"{number}.dcm", (hu % 4096).astype(np.uint16), RescaleIntercept=0,
-            SOPInstanceUID=f"1.{number}", ImagePositionPatient=[0, 0, 5 * number],
-        )  # fmt: skip
-        yield hu
-
-
-def test_the_rsna_wrap_is_decided_for_the_series(tmp_path, write_ct, scanned):
-    """Case 29."""
-    truth = list(wrapped_series(write_ct, tmp_path / "root"))
-    result = scanned(tmp_path / "root")
-    (stack,) = result.stacks
-    assert stack.wrapped
-    assert "RSNA 12-bit wrap undone" in stack.warnings
-    assert reasons(result.account, "warning")["RSNA 12-bit wrap undone"] == 1
-    for slice_, hu in zip(stack.slices, truth, strict=True):
-        decoded = decode_slice(job_for(result.index.root, stack, slice_))
-        np.testing.assert_array_equal(to_hu(decoded), np.clip(hu, -1024, 3071))
-
-
-def test_without_an_air_peak_nothing_is_unwrapped(tmp_path, write_ct, scanned):
-    """Case 30."""
-    list(wrapped_series(write_ct, tmp_path / "root", air=False))
-    (stack,) = scanned(tmp_path / "root").stacks
-    assert not stack.wrapped
-    assert "unsigned, intercept near 0, no air peak: left as it is" in stack.warnings
-
-
-def test_assumed_hounsfield_units_come_and_go_with_the_option(tmp_path, write_series, scanned):
+def test_assumed_hounsfield_units_come_and_go_with_the_option(
+    tmp_path, write_series, scanned, content
+):
     """Case 31."""
     write_series(tmp_path / "root", 3, RescaleSlope=None, RescaleIntercept=None)
     first = scanned(tmp_path / "root")
@@ -435,7 +379,7 @@ def test_a_file_that_was_unreadable_is_tried_again(tree, scanned):
     assert scanned(tree).account.used == 8
 
 
-def test_a_second_scan_opens_only_what_changed(tree, scanned, monkeypatch, write_ct):
+def test_a_second_scan_opens_only_what_changed(tree, scanned, monkeypatch, write_ct, content):
     scanned(tree)
     before = content(scanned(tree).path)
     read = []
@@ -495,8 +439,8 @@ def test_a_folder_that_vanishes_is_forgotten(tree, scanned):
     assert [stack.key for stack in result.all_stacks] == ["1.2.10"]
 
 
-def killed_scan(root, index, delay_s):
-    """Scan in another process and kill it some time after its imports; its workers die too."""
+def killed_scan(root, index, steps, delay_s=0.0):
+    """Scan in another process and kill it at a step of its progress; its workers die too."""
     program = textwrap.dedent(
         f"""
         import sys; sys.path[:] = {sys.path!r}
@@ -505,12 +449,15 @@ def killed_scan(root, index, delay_s):
         scan._COMMIT_EVERY_S = 0.0
         scan._CHUNK = 4
         print("go", flush=True)
-        scan.scan(Path({str(root)!r}), Path({str(index)!r}), workers=1)
+        scan.scan(Path({str(root)!r}), Path({str(index)!r}), workers=1,
+                  progress=lambda *_: print("on", flush=True))
         """
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout.readline() == b"go\n"
+        for _ in range(steps):
+            process.stdout.readline()
         time.sleep(delay_s)
         process.send_signal(signal.SIGKILL)
 
@@ -527,7 +474,7 @@ def is_half_done(index) -> bool:
 
 
 def test_a_killed_scan_continues_and_ends_with_the_same_index(
-    tmp_path, write_series, write_ct, scanned
+    tmp_path, write_series, write_ct, scanned, content
 ):
     root = tmp_path / "root"
     for number in range(24):
@@ -540,7 +487,7 @@ def test_a_killed_scan_continues_and_ends_with_the_same_index(
     for _ in range(20):
         if half_done == 4:
             break
-        killed_scan(root, killed, rng.uniform(0.1, 0.7))
+        killed_scan(root, killed, rng.randint(1, 4), rng.uniform(0, 0.02))
         if is_half_done(killed):
             half_done += 1
         elif killed.exists():
@@ -550,7 +497,7 @@ def test_a_killed_scan_continues_and_ends_with_the_same_index(
 
 
 def test_a_scan_killed_while_files_change_ends_as_if_it_had_not_been(
-    tmp_path, write_series, scanned
+    tmp_path, write_series, scanned, content
 ):
     root = tmp_path / "root"
     for number in range(16):
@@ -564,7 +511,7 @@ def test_a_scan_killed_while_files_change_ends_as_if_it_had_not_been(
     write_series(root / "new", 40, uid="1.2.99")
     rng = random.Random(1)
     for _ in range(5):
-        killed_scan(root, killed, rng.uniform(0.1, 0.5))
+        killed_scan(root, killed, rng.randint(0, 2), rng.uniform(0, 0.3))
     assert content(scanned(root, "killed.sqlite").path) == content(
         scanned(root, "clean.sqlite").path
     )

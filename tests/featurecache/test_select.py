@@ -44,6 +44,23 @@ def test_numbers_lie_within_the_ends_that_the_rule_names(rule, kept, left_out) -
     )
 
 
+@pytest.mark.parametrize("rule", ["gap<=5", "gap>=5", "gap=5", "gap=4..5", "gap=5..6"])
+@pytest.mark.parametrize("gap", [5.0, 5.00000000004998, 4.99999999, 5.0019, 4.9981])
+def test_a_gap_that_rounds_to_the_limit_is_the_limit(rule, gap) -> None:
+    assert reason(rule, gap=gap) is None
+    assert reason("gap<5", gap=gap) == "gap is not <5 mm"
+    assert reason("gap>5", gap=gap) == "gap is not >5 mm"
+    assert reason("gap<5", gap=4.9) == reason("gap>5", gap=5.1) is None
+
+
+def test_a_thickness_is_the_limit_within_a_thousandth_and_slices_are_counted() -> None:
+    assert reason("thickness<=0.625", thickness=0.6250001) is None
+    assert reason("thickness<0.625", thickness=0.6249999) == "thickness is not <0.625 mm"
+    assert reason("thickness<=.625", thickness=0.63) == "thickness is not <=0.625 mm"
+    assert reason("slices<=20", slices=21) is not None
+    assert reason("slices<20", slices=19) is None
+
+
 def test_slices_and_gap_are_numbers_too_and_what_is_unknown_keeps_no_rule() -> None:
     assert reason("slices>=20", slices=20) is None
     assert reason("slices>=20", slices=19) == "slices is not >=20"
@@ -87,12 +104,16 @@ PLAIN_NAMES = (
     "PLAIN THIN", "Plain", "Plain 3mm", "5/5mm Plain", "PRE CONTRAST 5MM STD", "PRE CONTRAST THIN",
     "PRE CONTRAST BONE", "5 MM PRE CONTRAST", "0.625mm", "5mm", "2.5/5mm", "I To S", "HELICAL",
     "BONE", "CT THIN STD", "C THIN", "1.25 MMC", "NON CONTRAST", "NON-CONTRAST HEAD",
-    "HEAD W/O CONTRAST", "Without contrast", "0.625mm DMPR on HiRes VS40",
+    "HEAD W/O CONTRAST", "Without contrast", "0.625mm DMPR on HiRes VS40", "HEAD WO CONTRAST",
+    "WO CONTRAST", "WITHOUT C+", "POSTERIOR FOSSA", "POST CONTUSION", "CT AXIAL", "DE THIN", "HRCT",
+    "5 MM PRE CONTRAST-2", "LT THIN BONE", "THIN BONE PNS 5/5", "3.75/3.75mm Plain", "Thin Stnd",
 )  # fmt: skip
 CONTRAST_NAMES = (
     "POST CONTRAST", "CT POST CONTRAST", "5mm POST CONTRAST", "5/5mm Contrast", "Thin Contrast",
     "CONTRAST", "CECT THIN", "4cc/sec 150cc D3D on", "4cc sec 150cc D3D on", "ORAL & IV", "ORAL IV",
-    "C+", "CT C+ THIN", "HEAD WITH CONTRAST", "CT ANGIO HEAD",
+    "C+", "CT C+ THIN", "HEAD WITH CONTRAST", "CT ANGIO HEAD", "I/V CONTRAST", "HEAD C+",
+    "4cc sec 150cc D3D on-2", "POST CONTRAST-4", "ORAL IV-3", "PRE & POST CONTRAST", "POST CON",
+    "PRE/POST CONTRAST", "HEAD POSTCONTRAST", "CTA", "CTA HEAD", "HEAD CTA", "C + THIN",
 )  # fmt: skip
 
 
@@ -197,7 +218,10 @@ def test_what_is_no_rule_is_refused_with_what_was_expected(rules, words) -> None
 
 
 def test_a_selection_is_frozen_and_its_spelling_parses_to_the_same() -> None:
-    rules = ["THICKNESS = 1..3", "slices>20", "kernel!=a|b", *CQ500_RULES, "one-per-study"]
+    rules = [
+        "THICKNESS = 1..3", "slices>20", "slices<1000000", "gap<=4.0019258", "kernel!=a|b",
+        *CQ500_RULES, "one-per-study",
+    ]  # fmt: skip
     selection = Selection.parse(rules)
     assert Selection.parse(selection.texts) == selection
     assert Selection.parse(["all"]) == Selection.parse([]) == Selection()

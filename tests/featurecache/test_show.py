@@ -1,5 +1,7 @@
 """A contact sheet shows what is fed, says what failed, and names nobody."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ from featurecache.errors import UsageError
 from featurecache.framing import parse_framing
 from featurecache.identifiers import Identifiers
 from featurecache.recipe import parse_windows
+from featurecache.select import Selection
 from featurecache.show import find_stack, show
 from featurecache.transforms import to_input
 
@@ -105,15 +108,15 @@ def test_small_images_are_enlarged_by_a_whole_factor(series, tmp_path):
 @pytest.fixture
 def texts(monkeypatch):
     """Everything that is written onto sheets."""
-    from matplotlib.figure import Figure
+    from PIL.ImageDraw import ImageDraw
 
-    written, write = [], Figure.text
+    written, write = [], ImageDraw.text
 
-    def note(self, x, y, text, *args, **kwargs):
+    def note(self, at, text, *args, **kwargs):
         written.append(text)
-        return write(self, x, y, text, *args, **kwargs)
+        return write(self, at, text, *args, **kwargs)
 
-    monkeypatch.setattr(Figure, "text", note)
+    monkeypatch.setattr(ImageDraw, "text", note)
     return written
 
 
@@ -124,7 +127,7 @@ def test_positions_z_reasons_and_warnings_are_written(sheet, texts):
     assert "pixel data is short" in " ".join(texts).replace("\n", " ")
     assert "window brain (40/80 HU)" in texts
     assert "squash to 128 x 128 pixels" in texts
-    assert any("0.5 x 0.5 mm" in text and "5 mm apart" in text for text in texts)
+    assert any("0.5 x 0.5 mm" in text and "median gap 5 mm" in text for text in texts)
 
 
 def test_the_sheet_names_nobody(sheet, texts, tmp_path):
@@ -156,6 +159,63 @@ def test_slices_without_spacing_are_empty_where_mm_are_asked_for(
     assert shown.failed == {}
 
 
+def test_findings_about_pixels_say_which_slices_they_are_about(
+    tmp_path, write_ct, write_series, scanned, texts
+):
+    write_series(tmp_path / "tree", n=14)
+    for place in (1, *range(3, 13)):
+        file = tmp_path / f"tree/1.2.2-{place:03}.dcm"
+        write_ct(
+            file, np.full((64, 64), 1000, np.uint16), SOPInstanceUID=f"1.2.2.{place + 1}",
+            ImagePositionPatient=[0.0, 0.0, 5.0 * place],
+        )  # fmt: skip
+    index = scanned(tmp_path / "tree").index
+    shown = show(index, "1.2.2", tmp_path / "a.png", KEY, windows=[(40, 80)],
+                 framing=parse_framing(64))  # fmt: skip
+    assert shown.warnings == {"constant slice": 11}
+    assert "slices 1, 3, 4, 5, 6, 7, 8, 9 and 3 more: constant slice" in texts
+
+
+def test_one_slice_is_no_plural_and_an_unknown_spacing_is_named(
+    tmp_path, write_series, scanned, texts
+):
+    write_series(tmp_path / "tree", n=1, PixelSpacing=None)
+    show(scanned(tmp_path / "tree").index, "1.2.2", tmp_path / "a.png", KEY, windows=[(40, 80)],
+         framing=parse_framing(64))  # fmt: skip
+    assert "1 slice of 64 x 64 pixels, pixel spacing unknown" in texts
+    assert "left out of extractions: fewer than 2 slices" in texts
+
+
+def test_a_series_that_a_rule_leaves_out_is_shown_and_says_so(series, tmp_path, texts):
+    options = {"windows": [(40, 80)], "framing": parse_framing(64)}
+    rules = Selection.parse(["slices>=20"])
+    show(series.index, "1.2.2", tmp_path / "a.png", KEY, selection=rules, **options)
+    assert "left out of extractions: slices is not >=20" in texts
+    texts.clear()
+    show(series.index, "1.2.2", tmp_path / "a.png", KEY, **options)
+    assert not any("left out" in text for text in texts)
+
+
+def test_a_sheet_of_hundreds_of_slices_takes_little_more_memory_than_its_pixels(tmp_path):
+    """In a process of its own, for its own peak: 300 tiles are 17 million pixels."""
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from featurecache.contact_sheet import Tile, draw_sheet
+tile = Tile(np.zeros((224, 224, 3), np.uint8), "1", "z 1.0 mm")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+draw_sheet(Path(sys.argv[1]), [tile] * 300, "many", side=224)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    out = tmp_path / "many.png"
+    done = subprocess.run(
+        [sys.executable, "-c", code, out], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 300_000, "KiB"
+    assert pixels(out).shape[0] > 3000
+
+
 def test_a_series_is_found_by_store_id_uid_and_folder(series):
     for name in (KEY.series("1.2.2"), "1.2.2", str(series.folder)):
         assert find_stack(series.index, name, KEY).key == "1.2.2"
@@ -176,6 +236,12 @@ def test_refuses_a_file_it_cannot_write_before_it_decodes(series, tmp_path, name
     with pytest.raises(UsageError, match="expected the name of a"):
         show(series.index, "1.2.2", tmp_path / name, KEY, windows=[(40, 80)],
              framing=parse_framing(64))  # fmt: skip
+
+
+def test_more_columns_than_slices_are_as_many_as_slices(sheet):
+    _, wide = sheet(columns=1_000_000)
+    _, fits = sheet(columns=5)
+    np.testing.assert_array_equal(wide, fits)
 
 
 def test_refuses_a_sheet_that_no_viewer_opens(series, tmp_path):

@@ -1,11 +1,14 @@
 """A store gives back what was written, or says what is wrong."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from featurecache import arrays
 from featurecache.errors import StoreCorruptError, StoreError, StoreIncompleteError, UsageError
 from featurecache.feature_array import FeatureArray
+from featurecache.open_storage import open_storage
 from featurecache.store import FeatureStore, describe
 
 
@@ -101,7 +104,7 @@ def test_every_flipped_bit_and_every_deleted_file_is_reported(tmp_path, make_sto
 
 def test_refuses_non_finite_features_of_a_slice_that_decoded(tmp_path, make_store, matrices):
     path = make_store(tmp_path / "c.zarr", matrices, dtype="float16")
-    array = FeatureArray(path, 0, "toy", writable=True)
+    array = FeatureArray(open_storage(path), 0, "toy", writable=True)
     values = np.zeros((64, 5), "float32")
     values[3, 2] = 1e6
     with pytest.raises(StoreError, match=r"row 3: .*float16 cannot hold"):
@@ -111,7 +114,7 @@ def test_refuses_non_finite_features_of_a_slice_that_decoded(tmp_path, make_stor
 def test_unit_whose_slices_all_failed_is_committed(tmp_path, make_store, matrices):
     """A plain zarr handle would delete a chunk that is all fill value."""
     path = make_store(tmp_path / "c.zarr", matrices, failed={"s1": range(70), "s0": range(3)})
-    assert FeatureArray(path, 0, "toy").units_done() == {0, 1, 2}
+    assert FeatureArray(open_storage(path), 0, "toy").units_done() == {0, 1, 2}
 
 
 def test_plain_zarr_reads_the_features(tmp_path, make_store, matrices):
@@ -132,11 +135,13 @@ def test_says_what_is_wrong_with_the_folder(tmp_path):
     with pytest.raises(StoreError, match="there is no store"):
         FeatureStore.open(tmp_path / "none.zarr")
     (tmp_path / "x").mkdir()
-    with pytest.raises(StoreError, match="not a featurecache store"):
+    with pytest.raises(StoreError, match="there is no store"):
         FeatureStore.open(tmp_path / "x")
     (tmp_path / "x" / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="not a featurecache store"):
+        FeatureStore.open(tmp_path / "x")
     with pytest.raises(StoreError, match="exists and is not a store"):
-        arrays.create_store(tmp_path / "x", None)
+        arrays.create_store(open_storage(tmp_path / "x"), None)
     assert (tmp_path / "x" / "notes.txt").exists()
 
 
@@ -146,3 +151,17 @@ def test_removed_part_between_others_is_reported(tmp_path, make_store, matrices)
     (path / "part-0000").rename(tmp_path / "away")
     with pytest.raises(StoreCorruptError, match="not consecutive"):
         FeatureStore.open(path)
+
+
+def test_bytes_of_a_store_stay_what_they_were(tmp_path, make_store, matrices):
+    """Metadata may differ between versions of zarr; chunks may not, nor where they lie."""
+    path = make_store(tmp_path / "c.zarr", matrices, failed={"s1": [0, 69]})
+    make_store(path, {"é": matrices["s0"]}, dtype="float16")
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        if file.is_file() and file.name != "zarr.json":
+            digest.update(file.read_bytes())
+    assert digest.hexdigest() == (
+        "84ef276ea9651e50d8436fa23774acf34e54bea552819fdc9c4940fa90a71e4a"
+    )

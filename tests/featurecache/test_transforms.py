@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurecache.framing import parse_framing
+from featurecache.recipe import Recipe
 from featurecache.transforms import (
     apply_windows,
     enlarge,
@@ -18,6 +19,7 @@ from featurecache.transforms import (
     to_grey,
     to_input,
 )
+from featurecache.views import Placement, matrices
 
 BRAIN = [(40.0, 80.0)]
 
@@ -171,3 +173,17 @@ def test_an_object_keeps_its_size_in_mm_whatever_the_pixels_are():
 def test_a_field_of_view_needs_the_spacing(hu):
     with pytest.raises(ValueError, match="needs the spacing"):
         grey(hu, parse_framing(24, fov_mm=250))
+
+
+def test_a_view_is_placed_after_resizing_with_air_around():
+    recipe = Recipe(
+        backbone="x", weights="", weights_source="", layer="", pool="avg", windows=((40, 80),),
+        size=16, zoom=None, mean=(0, 0, 0), std=(1, 1, 1), precision="fp32", dtype="float16",
+        view_number=1,
+    )  # fmt: skip
+    stored = torch.full((1, 32, 32), 40, dtype=torch.int16)
+    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    moved = to_input(stored, one, zero, recipe, None, matrices([Placement(shift_rows=0.25)]))
+    assert moved.shape == (1, 3, 16, 16)
+    assert (moved[:, :, :4] == 0).all()
+    torch.testing.assert_close(moved[:, :, 4:], torch.full((1, 3, 12, 16), 0.5))

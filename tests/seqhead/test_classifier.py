@@ -122,10 +122,12 @@ def test_training_stops_on_the_validation_loss_and_restores_the_best(problem):
     assert model.history_.best_epoch == best
     assert len(losses) == best + 3 < 200
     held = model._hold_out(X, y, patients, None)[1]
-    from seqhead.losses import LOSSES
+    from seqhead.losses import Objective
     from seqhead.train import choose_device, mean_loss
 
-    now = mean_loss(model.head_, held, LOSSES["bce"], choose_device("cpu"))
+    cpu = choose_device("cpu")
+    objective = Objective.of(model.train_config(), held[1], cpu)
+    now = mean_loss(model.head_, held, objective, cpu)
     assert now == pytest.approx(min(losses), rel=1e-6)
 
 

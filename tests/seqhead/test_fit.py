@@ -253,8 +253,8 @@ def test_the_level_must_fit_the_labels(toy):
         fit_in(toy, level="slice")
     with pytest.raises(FitError, match="leave it out at --level slice"):
         fit_in(toy, level="slice", slice_labels=toy.slices, pool="max")
-    with pytest.raises(FitError, match="--level series"):
-        fit_in(toy, level="slice", slice_labels=toy.slices, head="svm")
+    with pytest.raises(FitError, match="--svm-input padded makes one row of a series"):
+        fit_in(toy, level="slice", slice_labels=toy.slices, head="svm", svm_input="padded")
 
 
 def test_several_feature_sets_must_be_named(toy, monkeypatch):

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqhead.batches import collate
-from seqhead.config import HeadConfig
-from seqhead.heads import SequenceHead
-from seqhead.layers import AttentionPool, FeatureAttention, LastPool, MaskedBatchNorm, MaskedRNN
+from seqhead.errors import FitError
+from seqhead.head_config import HeadConfig
+from seqhead.heads import make_head
+from seqhead.layers import Differences, MaskedBatchNorm, Product, replace_slices
 
 D = 5
 COMPOSITIONS = [
@@ -20,24 +21,64 @@ COMPOSITIONS = [
         ["last", "mean", "max", "attention", "none"],
         ["standard", "batch"],
     )
+] + [
+    {"rnn": rnn, "hidden": 8, "layers": 2, "pool": pool}
+    for rnn, pool in itertools.product(["tcn", "transformer"], ["mean", "gated-attention", "none"])
+] + [
+    {"reset_after": False, "bidirectional": True, "layers": 2, "pool": "last"},
+    {"feature_attention": True, "differences": True, "pool": "gated-attention"},
+    {"product": "project-states", "layers": 2, "pool": "none"},
+    {"product": "project-features", "rnn": "lstm", "pool": "mean"},
+    {"input_dense": 7, "step_dense": 4, "activation": "tanh", "pool": "max", "normalise": "batch"},
+    {"sample_to": 4, "pool": "attention", "step_dense": 3},
+    {"separate": True, "pool": "last", "mlp": (4,)},
+    {"separate": True, "pool": "none", "rnn": "lstm"},
+    {"replace": (2, 3), "pool": "attention"},
+    {"zoom": {"features": 4, "slices": 3, "mlp": (5,),
+              "branch": {"normalise": "batch", "input_dense": 6, "hidden": 3,
+                         "bidirectional": True, "pool": "mean"}}, "pool": "attention"},
+    {"zoom": {"features": 4, "slices": 2, "choose": "random",
+              "branch": {"hidden": 6, "pool": "gated-attention"}}, "pool": "max"},
 ]  # fmt: skip
 
 
 def head_of(**options):
+    """A head with every parameter and statistic away from its initial value, for evaluation."""
     torch.manual_seed(0)
-    head = SequenceHead(HeadConfig(features=D, labels=3, hidden=6, **options))
-    head.set_statistics(np.linspace(-1, 1, D, dtype=np.float32), np.full(D, 2.0, np.float32))
+    head = make_head(HeadConfig(features=D, labels=3, **{"hidden": 6, **options}))
+    C = head.config.inputs
+    head.set_statistics(np.linspace(-1, 1, C, dtype=np.float32), np.full(C, 2.0, np.float32))
+    with torch.no_grad():
+        for norm in (m for m in head.modules() if isinstance(m, torch.nn.BatchNorm1d)):
+            norm.running_mean.uniform_(-1, 1)
+            norm.running_var.uniform_(0.5, 2)
     return head.eval()
 
 
 def logits(head, X, rows, pad_to=None):
+    """Outputs of some series; padding is as ugly as can be."""
     batch = collate(X, None, np.asarray(rows), pad_to=pad_to)
+    x = torch.where(batch.mask.unsqueeze(-1), batch.x, 1e3)
     with torch.no_grad():
-        out = head(batch.x, batch.mask).numpy()
-    return [o[: len(X[r])] if o.ndim == 2 else o for o, r in zip(out, rows, strict=True)]
+        outputs = head.outputs(x, batch.mask)
+    return [
+        np.concatenate(
+            [o[k].numpy()[: len(X[r])] if o.ndim == 3 else o[k].numpy() for o in outputs]
+        )
+        for k, r in enumerate(rows)
+    ]
 
 
-@pytest.mark.parametrize("options", COMPOSITIONS, ids=lambda o: "-".join(map(str, o.values())))
+def some_series(lengths, seed, columns):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(scale=3, size=(n, columns)).astype(np.float32) for n in [*lengths, 1]]
+
+
+def named(options):
+    return "-".join(f"{k}={v}" if not isinstance(v, dict) else k for k, v in options.items())
+
+
+@pytest.mark.parametrize("options", COMPOSITIONS, ids=named)
 @settings(max_examples=5, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
@@ -46,38 +87,54 @@ def logits(head, X, rows, pad_to=None):
 )
 def test_padding_never_changes_an_output(options, lengths, extra, seed):
     head = head_of(**options)
-    rng = np.random.default_rng(seed)
-    X = [rng.normal(scale=3, size=(n, D)).astype(np.float32) for n in [*lengths, 1]]
+    X = some_series(lengths, seed, head.config.inputs)
     everyone = list(range(len(X)))
     together = logits(head, X, everyone, pad_to=max(map(len, X)) + extra)
     for row in everyone:
         np.testing.assert_allclose(together[row], logits(head, X, [row])[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
-def test_a_bidirectional_layer_equals_torch_on_packed_sequences(kind):
-    torch.manual_seed(0)
-    ours = MaskedRNN(kind, D, 4, layers=2, bidirectional=True)
-    theirs = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[kind](
-        D, 4, num_layers=2, bidirectional=True, batch_first=True
-    )
-    for layer, (ahead, back) in enumerate(zip(ours.forwards, ours.backwards, strict=True)):
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            getattr(theirs, f"{name}_l{layer}").data = getattr(ahead, f"{name}_l0").data
-            getattr(theirs, f"{name}_l{layer}_reverse").data = getattr(back, f"{name}_l0").data
-    lengths = torch.tensor([7, 1, 4])
-    x = torch.randn(3, 7, D)
-    mask = torch.arange(7) < lengths[:, None]
-    packed = torch.nn.utils.rnn.pack_padded_sequence(
-        x, lengths, batch_first=True, enforce_sorted=False
-    )
-    expected, state = theirs(packed)
-    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(expected, batch_first=True)
-    got = ours(x * mask.unsqueeze(-1), mask)
-    torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
-    hidden = state[0] if kind == "lstm" else state  # (2 layers x 2 directions, B, H)
-    last = LastPool(8, bidirectional=True)(got, mask)
-    torch.testing.assert_close(last, torch.cat([hidden[2], hidden[3]], -1), atol=1e-6, rtol=1e-5)
+@pytest.mark.parametrize(
+    "options", [o for o in COMPOSITIONS if "attention" in o["pool"]], ids=named
+)
+@settings(max_examples=5, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    extra=st.integers(0, 9),
+    seed=st.integers(0, 99),
+)
+def test_padding_never_changes_an_attention(options, lengths, extra, seed):
+    head = head_of(**options)
+    X = some_series(lengths, seed, head.config.inputs)
+    batch = collate(X, None, np.arange(len(X)), pad_to=max(map(len, X)) + extra)
+    with torch.no_grad():
+        together = head.attention(batch.x, batch.mask)
+        assert together.shape == batch.mask.shape
+        assert (together[~batch.mask] == 0).all()
+        torch.testing.assert_close(together.sum(dim=1), torch.ones(len(X)))
+        for row, matrix in enumerate(X):
+            one = collate(X, None, np.array([row]))
+            alone = head.attention(one.x, one.mask)[0]
+            torch.testing.assert_close(together[row, : len(matrix)], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "options", [o for o in COMPOSITIONS if o.get("normalise") == "batch" or "zoom" in o], ids=named
+)
+@settings(max_examples=5, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), extra=st.integers(1, 9))
+def test_padding_never_changes_the_statistics_of_a_batch_norm(options, lengths, extra):
+    states = []
+    for more in (0, extra):
+        head = head_of(**options).train()
+        X = some_series(lengths, 0, head.config.inputs)
+        batch = collate(X, None, np.arange(len(X)), pad_to=max(map(len, X)) + more)
+        torch.manual_seed(0)
+        head(torch.where(batch.mask.unsqueeze(-1), batch.x, 1e3), batch.mask)
+        states.append({k: v for k, v in head.state_dict().items() if "running" in k})
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value)
 
 
 def test_batch_norm_sees_the_valid_slices_only():
@@ -97,20 +154,6 @@ def test_batch_norm_survives_a_single_slice():
     assert torch.isfinite(out).all()
 
 
-def test_attention_weights_sum_to_one_over_valid_slices():
-    mask = torch.arange(6) < torch.tensor([6, 1, 3])[:, None]
-    weights = AttentionPool(D).weights(torch.randn(3, 6, D), mask)
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
-    assert (weights[~mask] == 0).all()
-
-
-def test_feature_attention_is_the_softmax_times_the_features():
-    x = torch.randn(1, 2, D)
-    got = FeatureAttention()(x, torch.ones(1, 2, dtype=torch.bool))
-    weights = np.exp(x.numpy()) / np.exp(x.numpy()).sum(-1, keepdims=True)
-    np.testing.assert_allclose(got.numpy(), x.numpy() * weights, rtol=1e-5)
-
-
 def test_shapes_follow_the_composition():
     head = head_of(rnn="lstm", bidirectional=True, mlp=(7, 4), dropout=0.5)
     linear = [layer for layer in head.mlp if isinstance(layer, torch.nn.Linear)]
@@ -124,8 +167,81 @@ def test_shapes_follow_the_composition():
     assert slices(torch.randn(2, 4, D), torch.ones(2, 4, dtype=torch.bool)).shape == (2, 4, 3)
 
 
-def test_contradictions_are_refused():
-    with pytest.raises(ValueError, match="bidirectional needs an RNN"):
-        HeadConfig(features=3, labels=1, rnn="none", bidirectional=True)
-    with pytest.raises(ValueError, match="extra"):
-        HeadConfig(features=3, labels=1, hiden=4)
+def test_a_rate_for_each_dense_layer_stands_before_it():
+    head = head_of(mlp=(7, 4), dropout=(0.0, 0.5, 0.25))
+    steps = [layer.p if isinstance(layer, torch.nn.Dropout) else type(layer).__name__
+             for layer in head.mlp]  # fmt: skip
+    assert steps == ["Linear", "ReLU", 0.5, "Linear", "ReLU", 0.25, "Linear"]
+
+
+def test_differences_lie_beside_the_features():
+    x = torch.randn(2, 4, D)
+    mask = torch.arange(4) < torch.tensor([4, 2])[:, None]
+    got = Differences()(x, mask).numpy()
+    for row, n in enumerate((4, 2)):
+        changes = np.diff(x[row, :n].numpy(), axis=0, prepend=x[row, :1].numpy())
+        np.testing.assert_array_equal(got[row, :n], np.hstack([x[row, :n].numpy(), changes]))
+    assert (got[1, 2:] == 0).all()
+
+
+def test_the_product_is_taken_after_a_dense_layer():
+    torch.manual_seed(0)
+    x, states = torch.randn(1, 3, D), torch.randn(1, 3, 2)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    wide, narrow = Product(D, 2, "states"), Product(D, 2, "features")
+    torch.testing.assert_close(wide(x, states, mask), x * wide.linear(states))
+    torch.testing.assert_close(narrow(x, states, mask), narrow.linear(x) * states)
+
+
+def test_slices_are_replaced_by_number():
+    x = torch.arange(2 * 5 * 4.0).reshape(2, 5, 4)
+    got = replace_slices(x, 2, 3)
+    torch.testing.assert_close(got[:, [0, 3, 4]], x[:, [0, 3, 4], :2])
+    torch.testing.assert_close(got[:, [1, 2]], x[:, [1, 2], 2:])
+
+
+def test_separate_heads_share_nothing():
+    head = head_of(separate=True, mlp=(4,))
+    x, mask = torch.randn(2, 4, D), torch.ones(2, 4, dtype=torch.bool)
+    gradient = torch.autograd.grad(head(x, mask)[:, 1].sum(), list(head.parameters()))
+    touched = {n.split(".")[1] for (n, _), g in zip(head.named_parameters(), gradient, strict=True)
+               if g.any()}  # fmt: skip
+    assert touched == {"1"}
+    single = head.of_labels[1](x, mask)
+    torch.testing.assert_close(head(x, mask)[:, 1:2], single)
+
+
+def test_a_head_without_attention_says_so():
+    with pytest.raises(FitError, match="no attention"):
+        head_of(pool="mean").attention(torch.randn(1, 2, D), torch.ones(1, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rnn": "none", "bidirectional": True}, "bidirectional needs an RNN"),
+        ({"hiden": 4}, "extra"),
+        ({"rnn": "lstm", "reset_after": False}, "of a GRU"),
+        ({"rnn": "none", "product": "project-states"}, "product needs states"),
+        ({"rnn": "tcn", "input_dropout": 0.1}, "input_dropout is of a GRU or LSTM"),
+        ({"bidirectional": True, "pool": "last", "step_dense": 3}, "another pool"),
+        ({"rnn": "transformer", "hidden": 6}, "multiple of 4"),
+        ({"mlp": (3,), "dropout": (0.5,)}, "1 rates for 2 dense layers"),
+        ({"mlp": (0,)}, "must be positive"),
+        ({"dropout": 1.0}, "below 1"),
+        ({"pool": "none", "sample_to": 8}, "sample_to needs a pool"),
+        ({"replace": (0, 3)}, "from 1"),
+        ({"zoom": {"features": 3, "branch": {}}}, "by attention"),
+        ({"zoom": {"features": 3, "branch": {"pool": "none"}}}, "needs a pool"),
+    ],
+)
+def test_contradictions_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        HeadConfig(features=3, labels=1, **options)
+
+
+def test_branches_of_different_widths_are_refused():
+    config = HeadConfig(features=3, labels=1, hidden=4, pool="attention",
+                        zoom={"features": 3, "branch": {"hidden": 5}})  # fmt: skip
+    with pytest.raises(FitError, match="4 and 5"):
+        make_head(config)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
@@ -84,3 +85,21 @@ def test_unknown_options_are_refused(problem, options):
     X, y, patients = problem
     with pytest.raises(FitError, match="must"):
         PooledSVC(**options).fit(X, y, groups=patients)
+
+
+def test_slices_are_scored_for_themselves(planted):
+    X = list(planted.matrices.values())
+    y = [
+        np.array([planted.slices[f"{s}.{k}"] for k in range(len(m))], dtype=float)
+        for s, m in planted.matrices.items()
+    ]
+    y[0][0] = np.nan
+    patients = list(planted.patients.values())
+    model = PooledSVC(input="slices").fit(X[:60], y[:60], groups=patients[:60])
+    scored = model.predict_proba(X[60:])
+    assert [rows.shape for rows in scored] == [(len(x), 2) for x in X[60:]]
+    assert [rows.shape for rows in model.predict(X[60:])] == [(len(x),) for x in X[60:]]
+    margins = np.concatenate(model.decision_function(X[60:]))
+    assert roc_auc_score(np.concatenate(y[60:]), margins) > 0.9
+    alone = model.predict_proba([X[60][2:3]])[0]
+    np.testing.assert_allclose(alone[0], scored[0][2], atol=1e-6)

@@ -1,0 +1,102 @@
+"""A second feature set, laid beside the first, slice by slice."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from featurecache.store import FeatureSet
+from seqhead.cohort import Cohort
+from seqhead.errors import FitError
+from seqhead.words import plural
+
+_KEY = ["series", "slice", "position"]
+
+
+def lay_beside(
+    X: Sequence[np.ndarray], slices: pd.DataFrame, second: FeatureSet
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Join every slice's features of one set with those of another.
+
+    Parameters
+    ----------
+    X : sequence of B arrays (n, D)
+        The first set.
+    slices : DataFrame
+        Lines of ``FeatureSet.slices`` for the rows of `X`, series by series.
+    second : FeatureSet
+        The other set, of D2 features.
+
+    Returns
+    -------
+    X : list of B arrays (n', D + D2)
+        Slices that both sets have; a series may have none left.
+    kept : list of B bool arrays (n,)
+        Which slices these are.
+    """
+    there = pd.MultiIndex.from_frame(second.slices[_KEY])
+    rows = there.get_indexer(pd.MultiIndex.from_frame(slices[_KEY]))
+    values = second.to_numpy()
+    ends = np.cumsum([len(matrix) for matrix in X])
+    joined, kept = [], []
+    for matrix, places in zip(X, np.split(rows, ends[:-1]), strict=True):
+        found = places >= 0
+        joined.append(np.hstack([matrix[found], values[places[found]]]))
+        kept.append(found)
+    return joined, kept
+
+
+def beside_cohort(cohort: Cohort, second: FeatureSet) -> Cohort:
+    """Give a cohort a second feature set.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        B series.
+    second : FeatureSet
+        Another set of the same store.
+
+    Returns
+    -------
+    Cohort
+        With D + D2 columns; what the second set lacks is left out, counted and listed.
+
+    Raises
+    ------
+    FitError
+        No series has features of both sets, or the second set's are not finite.
+    """
+    X, kept = lay_beside(cohort.X, cohort.slices, second)
+    has_rows = np.array([bool(found.any()) for found in kept])
+    if not has_rows.any():
+        raise FitError(f"no series has features in both {cohort.features} and {second.name}")
+    if not all(np.isfinite(matrix).all() for matrix in X):
+        raise FitError(f"features of {second.name} are not finite. Run `featurecache verify`")
+    y = cohort.y
+    if isinstance(y, list):
+        y = [rows[found] for rows, found in zip(y, kept, strict=True)]
+        y = [rows for rows, has in zip(y, has_rows, strict=True) if has]
+    else:
+        y = y[has_rows]
+    partial = np.array([not found.all() for found in kept]) & has_rows
+    names = cohort.series.index
+    left_out = replace(
+        cohort.left_out,
+        empty_series=[*cohort.left_out.empty_series, *names[~has_rows]],
+        partial_series=sorted({*cohort.left_out.partial_series, *names[partial]}
+                              - set(names[~has_rows])),
+    )  # fmt: skip
+    return replace(
+        cohort, X=[matrix for matrix, has in zip(X, has_rows, strict=True) if has], y=y,
+        series=cohort.series[has_rows], series_y=cohort.series_y[has_rows],
+        slices=cohort.slices[np.concatenate(kept)].reset_index(drop=True),
+        left_out=left_out, second=second.dim, notes=(*cohort.notes, *_notes(kept, second.name)),
+    )  # fmt: skip
+
+
+def _notes(kept: Sequence[np.ndarray], second: str) -> list[str]:
+    missing = sum(int((~found).sum()) for found in kept)
+    if not missing:
+        return []
+    return [f"{plural(missing, 'slice')} without features in {second}, left out of both sets"]

@@ -1,0 +1,68 @@
+"""The benchmarks run, verify what they time, and write what they measured."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(script: str, *arguments: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_store_benchmark_compares_layouts_that_hold_the_same_features(tmp_path: Path) -> None:
+    printed = run("bench_store.py", "--quick", "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    reads = found["reads"]
+    assert {"memory map", "store", "Zarr array a series", ".npy a series"} <= set(reads)
+    assert all(value > 0 for of in reads.values() for values in of.values() for value in values)
+    assert found["writes"]["memory map"]["files"] == [1]
+    assert found["writes"][".npy a series"]["files"] == [60]  # of 20 series, extrapolated
+    assert set(found["ratios"]) >= {"store / memory map, read_s", "store / memory map, series_ms"}
+    assert "one random series under 2 ms" in printed
+
+
+@pytest.mark.slow
+def test_extraction_benchmark_verifies_and_compares(tmp_path: Path) -> None:
+    run("bench_extract.py", "--quick", "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    network = found["backbones"]["squeezenet1_1"]
+    assert 0 < network["used"]["relative_error"] <= network["used"]["tolerance"]
+    assert {"bare", "ours", "script", "loader"} <= set(network["measured"])
+    assert all(of["slices_per_s"][0] > 0 for of in network["measured"].values())
+    assert found["scale"][0]["slices"] >= 40
+
+
+@pytest.mark.slow
+def test_scan_benchmark_uses_every_file(tmp_path: Path) -> None:
+    out = str(tmp_path / "found.json")
+    small = ["--files", "64", "--many", "0", "--size", "16", "--repeats", "1"]
+    run("bench_scan.py", *small, "--json", out)
+    found = json.loads(Path(out).read_text())
+    assert set(found["rates"]) >= {"pydicom loop", "scan, workers 1", "re-scan, workers 2"}
+
+
+def test_copies_of_phantom_files_are_images_of_their_own(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from phantom_files import write_slices\n"
+        "from featurecache.scan import scan\n"
+        "root = Path(sys.argv[1]); n = write_slices(root, 60, patients=1, holes=True)\n"
+        "account = scan(root / 'dicom', root / 'index.sqlite')\n"
+        "print(n, account.used, account.skipped, account.failed)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *sys.path])}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written, used, skipped, failed = map(int, done.stdout.split()[-4:])
+    assert written >= 60
+    assert (used, skipped, failed) == (written, 0, 0)
