@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from cli.common import Command, echo, echo_json, wait_without_spinning
-from cli.options import LABELS_FORMATS, index_option, json_option
+from cli.options import LABELS_FORMATS, StoreType, index_option, json_option
 from cli.split_options import RULE_HELP
 
 _PATH = click.Path(path_type=Path)
@@ -58,7 +58,9 @@ _PATH = click.Path(path_type=Path)
     help="Reads of human readers: CQ500's reads.csv, or PatientID (or StudyInstanceUID, "
     "SeriesInstanceUID) and columns READER:LABEL, or a column Reader.",
 )
-@click.option("--store", type=_PATH, help="Judge the run on another store instead.")
+@click.option(
+    "--store", type=StoreType(), metavar="PATH", help="Judge the run on another store instead."
+)
 @click.option("--labels", type=_PATH, help="Labels of the other store.")
 @click.option(
     "--labels-format",
@@ -75,6 +77,11 @@ _PATH = click.Path(path_type=Path)
     help="Which label of the run is which of the other labels, or of the readers.",
 )
 @click.option("--features", help="Feature set of the other store.", show_default="that of the fit")
+@click.option(
+    "--second-features",
+    show_default="that of the fit",
+    help="Its feature set of the enlarged slices, for a run that reads two.",
+)
 @click.option(
     "--allow-numerics",
     is_flag=True,

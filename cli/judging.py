@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from featurecache.errors import UsageError
+from featurecache.errors import StoreError, UsageError
 from featurecache.identifiers import Identifiers
-from featurecache.project import load_project
+from featurecache.location import Location, parse_location
+from featurecache.project import KEY_NAME, load_project
 from featurecache.store import FeatureStore
 from seqhead.evaluate import evaluate_run
 from seqhead.evaluation import Evaluation
@@ -103,7 +104,8 @@ def judge_run(run: Run, **options: Any) -> Result:
 
 
 def _refuse_idle(options: dict[str, Any]) -> None:
-    idle = [name for name in ("labels", "slice_labels", "features") if options[name] is not None]
+    of_other = ("labels", "slice_labels", "features", "second_features")
+    idle = [name for name in of_other if options[name] is not None]
     if idle:
         raise UsageError(
             f"--{idle[0].replace('_', '-')} is of another data set: name its features with --store"
@@ -120,30 +122,31 @@ def _external(
         raise UsageError("--store needs the labels of that store: give --labels FILE")
     form = options["labels_format"] if options["labels"] is not None else "table"
     slice_labels = options["slice_labels"] if options["labels"] is not None else None
-    if options["combine"] is not None:
-        raise UsageError("--combine is for the run's own patients: leave out --store")
     text = [name for name in options["by"] if name in INDEX_SUBGROUPS]
     if text:
         raise UsageError(f"--by {text[0]} is for the run's own patients: leave out --store")
     return evaluate_external(
         run, Sources(store, labels, form, slice_labels, _key_of(store, options["key"])),
-        renamed=renamed, level=options["level"], features=options["features"],
+        renamed=renamed, level=options["level"], combine=options["combine"],
+        features=options["features"], second_features=options["second_features"],
         allow_numerics=options["allow_numerics"], operating_point=options["operating_point"],
         by=options["by"], device=options["device"],
     )  # fmt: skip
 
 
-def _key_of(store: Path, key: Path | None) -> Path:
+def _key_of(store: Location, key: Path | None) -> Path:
     """The key that was named, the one beside the store, or the project's."""
-    beside = store.parent / "featurecache.key"
-    return key or (beside if beside.is_file() else load_project().key_for(store))
+    if key is None and isinstance(store, Path) and (store.parent / KEY_NAME).is_file():
+        return store.parent / KEY_NAME
+    return key or load_project().key_for(store)
 
 
-def _identifiers(store: Path, key: Path | None) -> Identifiers | None:
+def _identifiers(store: Location, key: Path | None) -> Identifiers | None:
     """The ids of a store; None where it, or its key, is not here."""
-    if not (store / "zarr.json").exists():
+    try:
+        opened = FeatureStore.open(store)
+    except StoreError:
         return None
-    opened = FeatureStore.open(store)
     path = _key_of(store, key)
     if not opened.keep_ids and not path.is_file():
         return None
@@ -159,7 +162,7 @@ def _kinds(run: Run, options: dict[str, Any]) -> pd.DataFrame | None:
     from cli.tasks import index_path
     from featurecache.index import Index
 
-    store = Path(run.config.sources.store)
+    store = parse_location(run.config.sources.store)
     identifiers = _identifiers(store, options["key"])
     if identifiers is None:
         raise UsageError(
@@ -188,7 +191,8 @@ def _add_readers(
     if external is None:
         series = result.run.folds.drop_duplicates("series").set_index("series")
         rows = result.run.predictions
-        store, form = Path(result.run.config.sources.store), result.run.config.sources.labels_format
+        used = result.run.config.sources
+        store, form = parse_location(used.store), used.labels_format
         owner = rows["series"].to_numpy()
         ids = rows[{"slice": "slice", "series": "series", "patient": "group"}[level]].to_numpy()
     else:
@@ -205,14 +209,14 @@ def _add_readers(
     result.of_labels = form == "cq500"
 
 
-def _draw(result: Result, store: Path | None) -> None:
+def _draw(result: Result, store: Location | None) -> None:
     from seqhead.curves import draw_curves
 
     folder = result.run.path / "curves"
     history: pd.DataFrame | None = None
     file = result.run.path / "history.csv"
     if store is not None:
-        folder = folder / store.stem
+        folder = folder / Path(store).stem
     elif file.is_file():
         history = pd.read_csv(file)
     result.files = draw_curves(result.evaluation, folder, history=history, readers=result.readers)

@@ -179,8 +179,8 @@ def cross_validate(
             draft = _pooled(plan, pool, splitting)
         stem = f"{draft.config.stem}-{plan.config.folds}-fold"
         run = folder.publish(replace(draft, log=log.text()), stem)
-    notes = [*opened.labels.notes, *cohort.notes, *system_notes(opened.system)]
-    notes += [*plan.notes, *notes_of(plan.cohort)]
+    notes = [*opened.labels.notes, *cohort.notes, *system_notes(opened.system), *plan.notes]
+    notes += notes_of(plan.cohort)
     return CrossValidationReport(run, plan.cohort, pool.members, notes)
 
 

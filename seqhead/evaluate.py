@@ -128,8 +128,7 @@ def evaluate_predictions(
     tested = predictions.loc[predictions["split"] == "test", "series"].nunique()
     split = "out of fold" if "fold" in predictions else "test"
     found = evaluate_judged(judged, level, split, tested, seed=seed)
-    made_of_slices = "slice" in predictions and level != "slice"
-    return replace(found, combine=combine if made_of_slices else None)
+    return replace(found, combine=combine if "slice" in predictions and level != "slice" else None)
 
 
 def leak_of(run: Run) -> Leak | None:

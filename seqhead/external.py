@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from featurecache.store import FeatureStore
 from seqhead.baselines import PositionBaseline, series_features, slice_features
-from seqhead.cohort import Cohort, Level
+from seqhead.cohort import Cohort
 from seqhead.digests import series_digests
 from seqhead.errors import FitError, LabelError, LeakError
 from seqhead.evaluation import Evaluation, evaluate_judged
@@ -16,7 +17,7 @@ from seqhead.operating_points import parse_rule
 from seqhead.predict import check_fingerprint, member_scores
 from seqhead.run import Run
 from seqhead.scores import Scores, scores_at
-from seqhead.sources import Sources, open_sources
+from seqhead.sources import Opened, Sources, open_sources
 from seqhead.subgroups import judge_subgroups, kinds_of_series, owners_of
 from seqhead.words import plural
 
@@ -47,8 +48,10 @@ def evaluate_external(
     sources: Sources,
     *,
     renamed: Mapping[str, str] | None = None,
-    level: Level | None = None,
+    level: str | None = None,
+    combine: str | None = None,
     features: str | None = None,
+    second_features: str | None = None,
     allow_numerics: bool = False,
     operating_point: str | None = None,
     by: Sequence[str] = (),
@@ -71,8 +74,10 @@ def evaluate_external(
         Label of the run -> label of the other file; None: labels of the same name.
     level : str or None
         What is counted; None: that of the run, or series where only series are labelled.
-    features : str or None
-        Name of the feature set in the other store; None: the name of the fit.
+    combine : str or None
+        How slices make the score of a series, see `seqhead.rules`; None: as their largest.
+    features, second_features : str or None
+        Names of the feature sets in the other store; None: those of the fit.
     allow_numerics : bool
         Accept another precision or storage type.
     operating_point : str or None
@@ -100,20 +105,16 @@ def evaluate_external(
     LeakError
         The run learnt from some of these scans.
     FitError
-        The run, or the labels, are coarser than the level; or the run reads two feature sets.
+        The run, or the labels, are coarser than the level.
     StoreError
         The store is incomplete or damaged.
     """
-    if run.config.second_features is not None:
-        raise FitError(
-            f"{run.path.name} reads two feature sets, and another store is judged on one. "
-            "`seqhead predict` gives its probabilities there"
-        )
-    opened = open_sources(sources, features or run.config.features.name)
-    crossed = check_fingerprint(run.config.features, opened.features, allow_numerics=allow_numerics)
+    opened, crossed = _opened(run, sources, features, second_features, allow_numerics)
     file_level = opened.labels.level if opened.slice_labels is None else "slice"
     level = level or ("slice" if run.config.level == file_level == "slice" else "series")
     of_slices = level == "slice"
+    if combine is not None and (of_slices or run.config.level != "slice"):
+        raise FitError("--combine has no effect: it makes series of slices. Leave it out")
     cohort = opened.cohort("slice" if of_slices else "series")
     external = _renamed(run, cohort, renamed)
     overlap = _refuse_training_scans(run, external.cohort)
@@ -124,8 +125,8 @@ def evaluate_external(
     ):
         stop = member.predictions[member.predictions["split"] == "validation"]
         its_series = member.series if run.config.level == "slice" and not of_slices else None
-        validation = scores_at(stop, external.names, level, its_series)
-        tested = _scores(member, external, scored[:, external.columns], level)
+        validation = scores_at(stop, external.names, level, its_series, combine or "max")
+        tested = _scores(member, external, scored[:, external.columns], level, combine or "max")
         parts.append(decide(validation, tested, rule))
     judged = averaged(parts)
     found = evaluate_judged(judged, level, "external", len(external.cohort.X), seed=seed)
@@ -137,7 +138,28 @@ def evaluate_external(
         for name in by
     }  # fmt: skip
     notes = (*crossed, *opened.labels.notes, *external.cohort.notes, *overlap)
-    return replace(found, subgroups=kinds, notes=notes), external
+    how = (combine or "max") if run.config.level == "slice" and not of_slices else None
+    return replace(found, subgroups=kinds, notes=notes, combine=how), external
+
+
+def _opened(
+    run: Run,
+    sources: Sources,
+    features: str | None,
+    second_features: str | None,
+    allow_numerics: bool,
+) -> tuple[Opened, list[str]]:
+    """The other store with the features that the run reads, and what was crossed."""
+    opened = open_sources(sources, features or run.config.features.name)
+    crossed = check_fingerprint(run.config.features, opened.features, allow_numerics=allow_numerics)
+    fitted = run.config.second_features
+    if fitted is None and second_features is not None:
+        raise FitError("--second-features has no effect: this run reads one feature set")
+    if fitted is None:
+        return opened, crossed
+    second = FeatureStore.open(sources.store)[second_features or fitted.name]
+    crossed += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
+    return replace(opened, second=second), crossed
 
 
 def parse_renamed(text: str) -> dict[str, str]:
@@ -228,7 +250,9 @@ def _refuse_training_scans(run: Run, cohort: Cohort) -> list[str]:
     ]
 
 
-def _scores(member: Run, external: External, scored: np.ndarray, level: str) -> Scores:
+def _scores(
+    member: Run, external: External, scored: np.ndarray, level: str, combine: str
+) -> Scores:
     """What one model, and its baseline, say of the other data set."""
     cohort, names = external.cohort, external.names
     baselines = {kind: _of_labels(one, external) for kind, one in member.baselines.items()}
@@ -251,7 +275,7 @@ def _scores(member: Run, external: External, scored: np.ndarray, level: str) -> 
         by_length = baselines["series"].predict_proba(series_features(cohort.series))
         values = _named(names, y=cohort.series_y, baseline=by_length)
         of_series = values.assign(series=cohort.series.index.to_numpy())
-    return scores_at(predictions, names, level, of_series)
+    return scores_at(predictions, names, level, of_series, combine)
 
 
 def _of_labels(baseline: PositionBaseline, external: External) -> PositionBaseline:

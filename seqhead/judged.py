@@ -128,10 +128,10 @@ def judge(
         test = rows[rows["split"] == "test"]
         if not len(test):
             raise FitError("no test patients: every patient is in training or validation")
-        validation, scored = (
-            scores_at(some, names, level, its_series, combine)
-            for some in (rows[rows["split"] == "validation"], test)
+        validation = scores_at(
+            rows[rows["split"] == "validation"], names, level, its_series, combine
         )
+        scored = scores_at(test, names, level, its_series, combine)
         parts.append((number, decide(validation, scored, rule)))
     return _joined(parts)
 

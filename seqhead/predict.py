@@ -108,6 +108,33 @@ def predict_store(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is predicted: B matrices (n, D), their lines of ``series``, those of their slices."""
+
+    X: list[np.ndarray]
+    series: pd.DataFrame
+    slices: pd.DataFrame
+
+
+def _first_set(store: FeatureStore, features: FeatureSet) -> _Given:
+    series = features.series[features.series["n_ok"] > 0]
+    if not len(series):
+        raise FitError(f"{store.storage.name}: no series has features")
+    places = features.slices.groupby("series", sort=False).indices
+    rows = np.concatenate([places[name] for name in series.index])
+    return _Given([features[name] for name in series.index], series, features.slices.iloc[rows])
+
+
+def _both_sets(store: FeatureStore, first: _Given, second: FeatureSet) -> _Given:
+    X, kept = lay_beside(first.X, first.slices, second)
+    has_rows = np.array([len(matrix) > 0 for matrix in X])
+    if not has_rows.any():
+        raise FitError(f"{store.storage.name}: no series has features in both feature sets")
+    matrices = [matrix for matrix in X if len(matrix)]
+    return _Given(matrices, first.series[has_rows], first.slices[np.concatenate(kept)])
+
+
 def member_scores(
     run: Run, X: Sequence[np.ndarray], device: str = "auto", calibrate: str | None = None
 ) -> Iterator[np.ndarray]:
@@ -140,33 +167,6 @@ def member_scores(
             scored = np.concatenate(scored)
         scored = scored[:, 1:] if len(run.config.labels) == 1 else scored
         yield scored if calibrate is None else member.calibration.apply(scored, calibrate)
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What is predicted: B matrices (n, D), their lines of ``series``, those of their slices."""
-
-    X: list[np.ndarray]
-    series: pd.DataFrame
-    slices: pd.DataFrame
-
-
-def _first_set(store: FeatureStore, features: FeatureSet) -> _Given:
-    series = features.series[features.series["n_ok"] > 0]
-    if not len(series):
-        raise FitError(f"{store.storage.name}: no series has features")
-    places = features.slices.groupby("series", sort=False).indices
-    rows = np.concatenate([places[name] for name in series.index])
-    return _Given([features[name] for name in series.index], series, features.slices.iloc[rows])
-
-
-def _both_sets(store: FeatureStore, first: _Given, second: FeatureSet) -> _Given:
-    X, kept = lay_beside(first.X, first.slices, second)
-    has_rows = np.array([len(matrix) > 0 for matrix in X])
-    if not has_rows.any():
-        raise FitError(f"{store.storage.name}: no series has features in both feature sets")
-    matrices = [matrix for matrix in X if len(matrix)]
-    return _Given(matrices, first.series[has_rows], first.slices[np.concatenate(kept)])
 
 
 def check_fingerprint(
