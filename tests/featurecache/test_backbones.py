@@ -233,7 +233,7 @@ def test_a_registered_network_is_a_backbone(tiny, tmp_path):
     images = torch.rand(2, 3, 32, 32)
     assert one.module(images).shape == (2, 8)
     assert load_backbone("tiny", "random:0", size=32, pool="none").dim == 8 * 4 * 4
-    assert load_backbone("tiny", "random:0", size=32, layer="0").dim == 3
+    assert load_backbone("flat", "random:0", size=32, layer="0").dim == 3
     file = tmp_path / "tiny.safetensors"
     save_file(other.module.body.state_dict(), file)
     assert load_backbone("tiny", str(file), size=32).weights == other.weights
