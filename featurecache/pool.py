@@ -13,10 +13,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import connection
 from time import monotonic
 from typing import Any, TypeVar
 
+from featurecache.crew import MEMORY_BYTES, Crew, Task, Workers
 from featurecache.errors import FeatureCacheError
 from featurecache.reasons import KILLED, TIME_OUT
 from featurecache.worker import Child, Failure
@@ -45,7 +47,6 @@ class _Seat:
     """A child and the batches it has been given, the running one first."""
 
     child: Child
-    ready: bool = False
     queue: deque[_Batch] = field(default_factory=deque)
     progress: int = 0
     since_s: float = field(default_factory=monotonic)
@@ -62,9 +63,9 @@ def isolated_map(
     function: Callable[[Item], Any],
     items: Iterable[Item],
     *,
-    workers: int,
+    workers: Workers,
     timeout_s: float = 60.0,
-    memory_bytes: int | None = 2 << 30,
+    memory_bytes: int | None = MEMORY_BYTES,
     lookahead: int | None = None,
     chunk: int = 1,
     initializer: Callable[[], None] | None = None,
@@ -79,8 +80,9 @@ def isolated_map(
     items : iterable
         May be a generator without end: at most `lookahead` items are in flight. It is consumed
         in the caller's thread.
-    workers : int
-        Number of child processes, at least 1; fewer are started when there is little to do.
+    workers : int or Crew
+        Number of child processes, at least 1; fewer are started when there is little to do. A
+        crew's children stay for the next call.
     timeout_s : float
         Seconds one item may take. A child that takes longer is killed.
     memory_bytes : int or None
@@ -106,26 +108,24 @@ def isolated_map(
     ValueError
         If `workers`, `chunk` or `timeout_s` is not positive.
     """
-    if workers < 1 or chunk < 1 or timeout_s <= 0:
+    crew = workers if isinstance(workers, Crew) else None
+    count = workers.workers if isinstance(workers, Crew) else workers
+    if count < 1 or chunk < 1 or timeout_s <= 0:
         raise ValueError(
             "workers, chunk and timeout_s must be positive. "
-            f"Got workers={workers}, chunk={chunk}, timeout_s={timeout_s}."
+            f"Got workers={count}, chunk={chunk}, timeout_s={timeout_s}."
         )
-    room = max(lookahead or workers * chunk * 2 * _QUEUE_DEPTH, 1)
+    room = max(lookahead or count * chunk * 2 * _QUEUE_DEPTH, 1)
     task = (function, initializer, memory_bytes)
-    return _consume(task, workers, timeout_s, iter(items), room, min(chunk, room))
+    hire = partial(_Pump, task, count, timeout_s, crew)
+    return _consume(hire, iter(items), room, min(chunk, room))
 
 
 def _consume(
-    task: tuple[Any, ...],
-    workers: int,
-    timeout_s: float,
-    source: Iterator[Any],
-    room: int,
-    chunk: int,
+    hire: "Callable[[], _Pump]", source: Iterator[Any], room: int, chunk: int
 ) -> Generator[tuple[Any, Any], None, None]:
-    """Feed the pump, hand out results in order; closing the generator kills the children."""
-    pump = _Pump(task, workers, timeout_s)
+    """Feed the pump, hand out results in order; closing the generator ends it."""
+    pump = hire()
     waiting: deque[Any] = deque()
     submitted = yielded = 0
     exhausted = False
@@ -154,16 +154,18 @@ def _consume(
 class _Pump:
     """The thread that owns the children: starts, feeds, listens, times out, replaces, kills."""
 
-    def __init__(self, task: tuple[Any, ...], workers: int, timeout_s: float) -> None:
+    def __init__(self, task: Task, workers: int, timeout_s: float, crew: Crew | None) -> None:
         self._task = task
         self._workers = workers
         self._timeout_s = timeout_s
+        self._crew = crew
+        self._lent = [] if crew is None else crew.lend(task)
         self._pending: deque[_Batch] = deque()
         self._retries: deque[_Batch] = deque()
         self._results: dict[int, Any] = {}
         self._error: BaseException | None = None
         self._failed_starts = 0
-        self._seats: list[_Seat] = []
+        self._seats = [_Seat(child) for child in self._lent]
         self._changed = threading.Condition()
         self._stop = False
         self._wake_read, self._wake_write = os.pipe()
@@ -188,12 +190,14 @@ class _Pump:
             return self._results.pop(number)
 
     def close(self) -> None:
-        """Kill the children and end the thread; safe to call twice."""
+        """End the thread, give back idle children of the crew, kill others; safe to call twice."""
         if self._stop:
             return
         self._stop = True
         self._wake()
         self._thread.join()
+        if self._crew is not None:
+            self._crew.take_back(self._idle_of_crew())
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -214,8 +218,14 @@ class _Pump:
                 self._error = error
                 self._changed.notify_all()
         finally:
-            for seat in self._seats:
-                seat.child.kill()
+            kept = self._idle_of_crew()
+            for child in {*self._lent, *(seat.child for seat in self._seats)}.difference(kept):
+                child.kill()
+
+    def _idle_of_crew(self) -> list[Child]:
+        """Children that were lent, live, and owe nothing."""
+        idle = [seat.child for seat in self._seats if not seat.queue]
+        return [child for child in self._lent if child in idle]
 
     def _assign(self) -> None:
         """Give waiting batches to the children with room; suspects only to an idle child."""
@@ -284,8 +294,7 @@ class _Pump:
             self._replace(seat, KILLED, seat.child.last_words())
             return
         seat.since_s = monotonic()
-        if not seat.ready:
-            seat.ready = True
+        if not results:  # it is ready for a task; no batch is empty
             self._failed_starts = 0
             return
         batch = seat.queue.popleft()
@@ -297,9 +306,9 @@ class _Pump:
         now_s = monotonic()
         for seat in list(self._seats):
             progress = seat.child.progress()
-            if progress != seat.progress or (seat.ready and not seat.queue):
+            if progress != seat.progress or (seat.child.is_ready and not seat.queue):
                 seat.progress, seat.since_s = progress, now_s
-            limit_s = self._timeout_s if seat.ready else max(_START_S, self._timeout_s)
+            limit_s = self._timeout_s if seat.child.is_ready else max(_START_S, self._timeout_s)
             if now_s - seat.since_s > limit_s:
                 if seat.child.channel.poll():  # it answered while we looked elsewhere
                     continue
@@ -309,7 +318,7 @@ class _Pump:
         """Bury a child; its running items are suspects, those behind them innocent."""
         seat.child.kill()
         self._seats.remove(seat)
-        if not seat.ready:
+        if not seat.child.is_ready:
             self._failed_starts += 1
             if self._failed_starts >= _START_ATTEMPTS:
                 raise FeatureCacheError(
@@ -317,7 +326,7 @@ class _Pump:
                     f"The last one said: {detail}"
                 )
         with self._changed:
-            if seat.ready and seat.queue:
+            if seat.child.is_ready and seat.queue:
                 self._suspect(seat.queue.popleft(), Failure(reason, detail))
             for batch in reversed(seat.queue):
                 (self._retries if batch.alone else self._pending).appendleft(batch)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Self
 
+from featurecache.crew import Workers
 from featurecache.hounsfield import Look, is_mask, look_at, why_not_hu
 from featurecache.index import Index
 from featurecache.nifti import is_nifti
@@ -123,14 +124,14 @@ class Verdict:
     look: str | None = None
 
 
-def decide_values(index: Index, workers: int, timeout_s: float, *, assume_hu: bool) -> None:
+def decide_values(index: Index, workers: Workers, timeout_s: float, *, assume_hu: bool) -> None:
     """Decide for every series in the ``probes`` table what its values mean.
 
     Parameters
     ----------
     index : Index
         Open for writing, with its stacks built; a series decided leaves the table.
-    workers : int
+    workers : int or Crew
         Reader processes.
     timeout_s : float
         Seconds a slice may take.
@@ -151,7 +152,7 @@ def decide_values(index: Index, workers: int, timeout_s: float, *, assume_hu: bo
 
 
 def _ask(
-    index: Index, names: Sequence[str], workers: int, timeout_s: float, *, spread: bool
+    index: Index, names: Sequence[str], workers: Workers, timeout_s: float, *, spread: bool
 ) -> dict[str, Answers]:
     """Return what slices of each series say; a series without slices to be asked is left out."""
     jobs = ((name, job) for name in names for job in _jobs(index, name, spread=spread))

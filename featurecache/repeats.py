@@ -9,6 +9,7 @@ import json
 import os
 from typing import Any
 
+from featurecache.crew import Workers
 from featurecache.errors import ReadError
 from featurecache.files import opened, read_range
 from featurecache.index import Index
@@ -29,14 +30,14 @@ LIMIT 20000
 """
 
 
-def compare_repeats(index: Index, workers: int, timeout_s: float) -> None:
+def compare_repeats(index: Index, workers: Workers, timeout_s: float) -> None:
     """Note a digest of the image of every frame whose SOPInstanceUID occurs more than once.
 
     Parameters
     ----------
     index : Index
         Open for writing.
-    workers : int
+    workers : int or Crew
         Reader processes.
     timeout_s : float
         Seconds a file may take.
@@ -46,7 +47,7 @@ def compare_repeats(index: Index, workers: int, timeout_s: float) -> None:
 
 
 def _note_contents(
-    index: Index, rows: list[tuple[Any, ...]], workers: int, timeout_s: float
+    index: Index, rows: list[tuple[Any, ...]], workers: Workers, timeout_s: float
 ) -> None:
     root = os.fspath(index.root)
     jobs = ((row[0], DecodeJob.of(root, *row[1:])) for row in rows)

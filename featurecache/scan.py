@@ -18,6 +18,7 @@ from featurecache.account import Account
 from featurecache.assemble import assemble_series, mark_dirty
 from featurecache.compare import Comparison, Known
 from featurecache.copies import settle_copies
+from featurecache.crew import Workers
 from featurecache.errors import UsageError
 from featurecache.explain import explain
 from featurecache.index import Index
@@ -52,7 +53,7 @@ def scan(
     root: Path,
     index_path: Path,
     *,
-    workers: int | None = None,
+    workers: Workers | None = None,
     assume_hu: bool = False,
     min_slices: int = 2,
     nifti_ids: Path | None = None,
@@ -69,7 +70,7 @@ def scan(
         Folder to scan. An index describes one root only.
     index_path : Path
         The index; created, readable by the owner only, if it does not exist.
-    workers : int, optional
+    workers : int or Crew, optional
         Reader processes; by default one per core.
     assume_hu : bool
         Take values as Hounsfield units where rescale is absent, or where those of a NIfTI file do
@@ -170,7 +171,7 @@ class _Scan:
         self,
         index: Index,
         read: Callable[[Entry], FileRecord],
-        workers: int,
+        workers: Workers,
         timeout_s: float,
         progress: Progress | None,
     ) -> None:
@@ -280,7 +281,7 @@ def _settled(result: FileRecord | Failure) -> FileRecord:
     return FileRecord(status, result.reason, result.detail, "[]", None, ())
 
 
-def _assemble_all(index: Index, min_slices: int, workers: int, timeout_s: float) -> None:
+def _assemble_all(index: Index, min_slices: int, workers: Workers, timeout_s: float) -> None:
     """Put every series together again whose files changed, committing in batches."""
     database = index.database
     if database.execute("SELECT 1 FROM dirty LIMIT 1").fetchone():

@@ -1,9 +1,10 @@
 """One child process of the pool: how it is started, spoken to, limited and ended.
 
-Messages travel over a socket pair. Arrays in a result travel through an anonymous shared memory
-file of two slots used in turn: the parent copies a result out before it sends the batch after
-the next, so a slot is free when its turn comes again. A counter at its start tells the parent
-that items are being finished, which is how one slow item is told from many quick ones.
+A child is given a task, batches of items for it, then perhaps another task. Messages travel over a
+socket pair. Arrays in a result travel through an anonymous shared memory file of two slots used in
+turn: the parent copies a result out before it sends the batch after the next, so a slot is free
+when its turn comes again. A counter at its start tells the parent that items are being finished,
+which is how one slow item is told from many quick ones.
 
 Pickle is used between the two ends of this socket pair only; nothing from outside enters it.
 """
@@ -96,14 +97,30 @@ class Child:
         self._arena = mmap.mmap(arena_fd, 0)
         os.close(arena_fd)
         self._closed = False
+        self._unanswered = 0
+        self.assign(task)
+
+    def assign(self, task: tuple[Any, ...]) -> None:
+        """Give it a task, instead of the one it had; it must have answered all batches."""
+        self._unanswered += 1
         self._say(pickle.dumps(task))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said of every task that it is ready for it."""
+        return not self._unanswered
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return not self._closed and self._process.poll() is None
 
     def send(self, items: list[Any]) -> None:
         """Send a batch; a child that is gone is noticed at the next `receive`."""
         self._say(pickle.dumps(items, protocol=5))
 
     def receive(self) -> list[Any]:
-        """Return the results of the oldest batch (an empty list: the child is ready).
+        """Return the results of the oldest batch (an empty list: it is ready for a task).
 
         Raises
         ------
@@ -115,6 +132,7 @@ class Child:
         with memoryview(self._arena) as arena:
             buffers = [bytearray(arena[start:end]) for start, end in spans]
         results: list[Any] = pickle.loads(payload, buffers=buffers)  # noqa: S301
+        self._unanswered -= not results
         return results
 
     def progress(self) -> int:
@@ -170,23 +188,32 @@ def serve(channel_fd: int, arena_fd: int, parent_pid: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide on
     _die_with(parent_pid)
     channel = Connection(channel_fd)
-    function, initializer, memory_bytes = pickle.loads(channel.recv_bytes())  # noqa: S301
-    _limit(memory_bytes)
-    warnings.simplefilter("ignore")
-    if initializer is not None:
-        initializer()
     arena = mmap.mmap(arena_fd, 0)
-    channel.send_bytes(pickle.dumps((pickle.dumps([]), [])))
-    _silence()
+    warnings.simplefilter("ignore")
     slot = 0
     while True:
         try:
-            items = pickle.loads(channel.recv_bytes())  # noqa: S301
+            message = pickle.loads(channel.recv_bytes())  # noqa: S301
         except EOFError:
             return
-        results = [_attempt(function, item, arena) for item in items]
+        if isinstance(message, tuple):  # a task; a batch is a list
+            function = _begin(*message)
+            channel.send_bytes(pickle.dumps((pickle.dumps([]), [])))
+            _silence()
+            continue
+        results = [_attempt(function, item, arena) for item in message]
         channel.send_bytes(_packed(results, arena, slot))
         slot = (slot + 1) % _SLOTS
+
+
+def _begin(
+    function: Callable[[Any], Any], initializer: Callable[[], None] | None, memory_bytes: int | None
+) -> Callable[[Any], Any]:
+    """Prepare for a task; return its function."""
+    _limit(memory_bytes)
+    if initializer is not None:
+        initializer()
+    return function
 
 
 def _attempt(function: Callable[[Any], Any], item: Any, arena: mmap.mmap) -> Any:
