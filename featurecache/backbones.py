@@ -28,8 +28,16 @@ from featurecache.weights import (
     weights_digest,
 )
 
-__all__ = ["Backbone", "Pooled", "check_backbone", "load_backbone", "register_backbone"]
+__all__ = [
+    "Backbone",
+    "Pooled",
+    "asked_layer",
+    "check_backbone",
+    "load_backbone",
+    "register_backbone",
+]
 
+_TIMM_OUTPUT, _OWN_OUTPUT = "pre_logits", "output"  # layers that are no node of a graph
 _BUILD_OPTIONS = {  # as their published weights were trained; torchvision sets it with them only
     "googlenet": {"transform_input": True},
     "inception_v3": {"transform_input": True},
@@ -147,6 +155,25 @@ def load_backbone(
     )  # fmt: skip
 
 
+def asked_layer(name: str, node: str) -> str | None:
+    """What to ask `load_backbone` for, to have the layer that a `Backbone` names.
+
+    Parameters
+    ----------
+    name : str
+        The backbone.
+    node : str
+        ``Backbone.layer``.
+
+    Returns
+    -------
+    str or None
+        None where the default layer is no node of the network's graph, or cannot be named.
+    """
+    by_default = {_TIMM_OUTPUT} if name.startswith("timm:") else {_OWN_OUTPUT}
+    return None if node in by_default or "swin" in name.lower() else node
+
+
 _Built = tuple[nn.Module, set[str], str, Any, Any]
 
 
@@ -189,7 +216,9 @@ def _build_registered(name: str, source: WeightsSource, layer: str | None, pool:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(source.tag) if source.kind == "random" else 0)
         model = factory()
-    body, node = _truncate(model.eval(), layer) if layer is not None else (model.eval(), "output")
+    body, node = model.eval(), _OWN_OUTPUT
+    if layer is not None:
+        body, node = _truncate(body, layer)
     return body, set(model.state_dict()), node, mean, std
 
 
@@ -233,7 +262,7 @@ def _build_timm(name: str, source: WeightsSource, layer: str | None, pool: str) 
         cached_as = f"the caches of torch hub and of the HF hub, then {where}"
         with bounded_download(name, cached_as), hub_without_waiting():
             model = timm.create_model(tagged, pretrained=True, **options)
-    body, node = model.eval(), "pre_logits"
+    body, node = model.eval(), _TIMM_OUTPUT
     if layer is not None:
         body, node = _truncate(model, layer)
     mean, std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)

@@ -6,23 +6,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from featurecache.arrays import OK
-from featurecache.embed import Embedder, Pending
+from featurecache.embed import Embedder
+from featurecache.gather import Gathered, Outcome
 from featurecache.pixels import Decoded, DecodeJob, decode_slice
 from featurecache.pool import Failure, isolated_map
-from featurecache.reasons import slice_reason_code
 from featurecache.rows import RowSource
-from featurecache.timing import FeatureTiming, Timing
+from featurecache.timing import Timing
 from featurecache.units import Target, Unit
 
 _LOOKAHEAD_BATCHES, _LOOKAHEAD_SLICES = 4, 256
-_BATCHES_IN_FLIGHT = 2
 _WRITES_IN_FLIGHT = 2
 _KEPT = "computed earlier"
-
-_Outcome = Decoded | Failure
 
 
 def run(
@@ -79,7 +73,7 @@ def _silent(_: int) -> None:
 
 def _decode(
     units: Sequence[Unit], source: RowSource, workers: int, lookahead: int, timing: Timing
-) -> Generator[_Outcome, None, None]:
+) -> Generator[Outcome, None, None]:
     """Outcomes of all rows of all units in order, decoded ahead across unit boundaries."""
     known: deque[DecodeJob | str] = deque()
 
@@ -106,56 +100,24 @@ def _decode(
         results.close()
 
 
-class _Rows:
-    """Features of one target in the making: batches go to the device as soon as they are full."""
+class _Rows(Gathered):
+    """Features of one target in the making."""
 
     def __init__(self, target: Target, embedder: Embedder) -> None:
-        n_rows = len(target.array.rows(target.unit))
-        self.target, self.spent, self.write_s = target, FeatureTiming(), 0.0
-        self._embedder = embedder
-        self._values = np.zeros((n_rows, embedder.dim), np.float32)
-        self._status = np.zeros(n_rows, np.uint8)
-        self._batch: list[Decoded | None] = []
-        self._flying: deque[tuple[slice, Pending]] = deque()
-        self._added = 0
-
-    def add(self, outcome: _Outcome) -> None:
-        """Take the outcome of the next row."""
-        outcome = _accepted(outcome, self._embedder)
-        self._status[self._added] = _status(outcome)
-        self._batch.append(outcome if isinstance(outcome, Decoded) else None)
-        self._added += 1
-        if len(self._batch) == self._embedder.batch_size:
-            self.submit()
-
-    def submit(self) -> None:
-        """Send what has been gathered, and take in what is long on its way."""
-        if any(decoded is not None for decoded in self._batch):
-            rows = slice(self._added - len(self._batch), self._added)
-            self._flying.append((rows, self._embedder.submit(self._batch)))
-        self._batch = []
-        if len(self._flying) >= _BATCHES_IN_FLIGHT:
-            self._land()
+        super().__init__(len(target.array.rows(target.unit)), embedder)
+        self.target, self.write_s = target, 0.0
 
     def commit(self) -> None:
         """Wait for the batches on their way and write; in the writer's thread."""
-        while self._flying:
-            self._land()
+        self.finish()
         started = perf_counter()
-        self.target.commit(self._values, self._status)
+        self.target.commit(self.values, self.status)
         self.write_s = perf_counter() - started
         self.spent.slices, self.spent.units = int(self.target.wanted.sum()), 1
 
-    def _land(self) -> None:
-        rows, batch = self._flying.popleft()
-        done = batch.result()
-        self._values[rows] = done.values
-        self.spent.transform_s += done.transform_s
-        self.spent.embed_s += done.embed_s
-
 
 def _compute(
-    unit: Unit, stream: Iterator[_Outcome], embedders: Sequence[Embedder], timing: Timing,
+    unit: Unit, stream: Iterator[Outcome], embedders: Sequence[Embedder], timing: Timing,
     progress: Callable[[int], None],
 ) -> list[_Rows]:  # fmt: skip
     """Decode the rows of a unit once and send them through every backbone that lacks them."""
@@ -171,17 +133,7 @@ def _compute(
     return results
 
 
-def _accepted(outcome: _Outcome, embedder: Embedder) -> _Outcome:
-    """Turn a slice that the recipe has no use for into a failure."""
-    refusal = embedder.refusal(outcome) if isinstance(outcome, Decoded) else None
-    return outcome if refusal is None else Failure(refusal, "")
-
-
-def _status(outcome: _Outcome) -> int:
-    return OK if isinstance(outcome, Decoded) else slice_reason_code(outcome.reason)
-
-
-def _count(outcome: _Outcome, timing: Timing) -> bool:
+def _count(outcome: Outcome, timing: Timing) -> bool:
     """Account for one row; False if it is there already."""
     if isinstance(outcome, Failure) and outcome.reason == _KEPT:
         return False

@@ -12,9 +12,8 @@ from featurecache.devices import resolve_device, threads_kept
 from featurecache.embed import Embedder
 from featurecache.errors import FeatureCacheError, StoreCorruptError
 from featurecache.feature_array import FeatureArray
-from featurecache.framing import fit_of
 from featurecache.housekeeping.repair_metadata import CannotRepairError
-from featurecache.options import FeatureOptions
+from featurecache.networks import is_of_file, options_of
 from featurecache.pipeline import run
 from featurecache.plan import earlier_plan
 from featurecache.rows import RowSource
@@ -194,7 +193,8 @@ def _embedder(
 ) -> Embedder:  # fmt: skip
     """The network as it was planned, or the reason why there is none."""
     try:
-        options = _options(name, recipe, machine)
+        weights = machine.weights if is_of_file(recipe) else None
+        options = options_of(recipe, weights=weights, name=name)
         device = resolve_device(machine.device)
         planned = earlier_plan(storage, options, open_backbone(options), device)
     except FeatureCacheError as error:
@@ -204,18 +204,3 @@ def _embedder(
     embedder = planned.embedder(device)
     embedder.warm_up()
     return embedder
-
-
-def _options(name: str, recipe: Mapping[str, Any], machine: Machine) -> FeatureOptions:
-    """What was asked for when the features were made."""
-    source = str(recipe["weights_source"])
-    published = source.partition(":")[0] in ("imagenet", "random")
-    if not published and machine.weights is None:
-        raise CannotRepairError(f"the weights came from the file {source}: name it with --weights")
-    return FeatureOptions(
-        recipe["backbone"], source if published else str(machine.weights), name=name,
-        windows=",".join("/".join(map(repr, window)) for window in recipe["windows"]),
-        size=recipe["size"], fit=fit_of(recipe["resize"]), spacing_mm=recipe.get("spacing_mm"),
-        fov_mm=recipe.get("fov_mm"), zoom=recipe["zoom"], pool=recipe["pool"],
-        layer=recipe["layer"], precision=recipe["precision"], dtype=recipe["dtype"],
-    )  # fmt: skip

@@ -27,7 +27,7 @@ def die_on(item):
 
 @pytest.fixture
 def crew(monkeypatch):
-    monkeypatch.syspath_prepend(os.path.dirname(__file__))  # noqa: PTH120
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
     with Crew(2, ready_for=importable(square)) as crew:
         yield crew
 
