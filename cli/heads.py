@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.common import echo_note
+from cli.common import echo_note, printable
 from featurecache.errors import FeatureCacheError, UsageError
 from featurecache.location import Location
 from featurecache.project import load_project, remember_run
-from featurecache.store import FeatureStore
 from seqhead.run import Run
 from seqhead.sources import Sources
 
 if TYPE_CHECKING:
-    from seqhead.predict import Predictions
+    from seqhead.predicted import Predictions
 
 _FILES = ("labels", "labels_format", "slice_labels", "key")
 
@@ -168,35 +167,21 @@ def remember(run: Path) -> None:
         )
 
 
-def open_store(path: Location, run: Run) -> FeatureStore:
-    """Open the store to predict; a folder of scans is answered with what to do first.
+def is_folder_of_scans(path: Location) -> bool:
+    """Tell a folder of scans from a store, also from one that has lost its root.
 
     Parameters
     ----------
     path : Path or str
         What stands for STORE.
-    run : Run
-        The fitted run.
 
     Returns
     -------
-    FeatureStore
-
-    Raises
-    ------
-    UsageError
-        It is a folder, but no store.
-    StoreError
-        It is a damaged store, or not there.
+    bool
     """
-    if isinstance(path, Path) and path.is_dir() and not (path / "zarr.json").exists():
-        fitted = run.config.features
-        raise UsageError(
-            f"{path} is a folder, but not a feature store; extract first: `featurecache extract "
-            f"{path} --backbone {fitted.recipe.get('backbone', fitted.name)} --store new.zarr` "
-            f"with the recipe of the fit, then `seqhead predict {run.path} new.zarr`"
-        )
-    return FeatureStore.open(path)
+    if not isinstance(path, Path) or not path.is_dir():
+        return False
+    return not (path / "zarr.json").exists() and not any(path.glob("part-*/zarr.json"))
 
 
 @contextlib.contextmanager
@@ -219,7 +204,7 @@ def new_file(path: Path | None) -> Iterator[Callable[[str], object]]:
         The file exists, or its folder cannot be written.
     """
     if path is None:
-        yield lambda text: click.echo(text, nl=False)
+        yield lambda text: click.echo(printable(text), nl=False)
         return
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path} exists already: choose another --out, or remove it first")
@@ -247,17 +232,23 @@ def _publish(temporary: Path, path: Path) -> None:
         temporary.rename(path)
 
 
-def write_predictions(predictions: "Predictions", write: Callable[[str], object]) -> None:
+def write_predictions(predictions: "Predictions", write: Callable[[str], object] | None) -> None:
     """Write predictions as CSV, and what is to be said of them to stderr.
 
     Parameters
     ----------
     predictions : Predictions
-        Of a run on a store.
-    write : callable
+        Of a run on a store or a folder.
+    write : callable or None
         Takes the text of the file.
     """
-    write(predictions.table.to_csv(index=False, float_format="%.6g"))
+    from cli.text import scan_text
+    from seqhead.predicted import FolderPredictions
+
+    if write is not None:
+        write(predictions.table.to_csv(index=False, float_format="%.6g"))
+    if isinstance(predictions, FolderPredictions):
+        echo_note(scan_text(predictions.account))
     for note in predictions.notes:
         echo_note(f"Note: {note}")
     for text, series in (

@@ -117,6 +117,12 @@ def store_argument(function: F) -> F:
     return click.argument("store", **_argument("store"))(function)
 
 
+def store_or_folder_argument(function: F) -> F:
+    """Add the argument STORE, which may be a folder of scans instead (Path or str)."""
+    given = _argument("store")
+    return click.argument("store", metavar="STORE|DICOM_FOLDER", **given)(function)
+
+
 def store_and_out_arguments(function: F) -> F:
     """Add the arguments [STORE] OUT: what is read, and what is written (Path, or str of a URL)."""
 

@@ -9,6 +9,7 @@ from cli.common import CommandGroup, echo, echo_json, wait_without_spinning
 from cli.compare import compare
 from cli.evaluate import evaluate
 from cli.options import json_option, key_option, labels_options, store_argument
+from cli.predict import predict
 from cli.split_options import split_options
 from cli.systems import describe, system_options, systems
 from featurecache.location import Location
@@ -229,55 +230,7 @@ def fit(
     context.exit(report.exit_code)
 
 
-@main.command(example="seqhead predict runs/vgg16-gru-1 other.zarr --out predictions.csv")
-@click.argument("run", type=click.Path(path_type=Path))
-@store_argument
-@click.option("--features", show_default="that of the fit", help="Which feature set of the store.")
-@click.option(
-    "--second-features",
-    show_default="that of the fit",
-    help="Which feature set of the enlarged slices, of a run that reads two.",
-)
-@click.option(
-    "--allow-numerics",
-    is_flag=True,
-    help="Accept features of another precision or storage type, and say so.",
-)
-@click.option(
-    "--calibrate",
-    type=click.Choice(["temperature", "isotonic"]),
-    help="Put probabilities right by what the validation patients said of them.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="CSV file, which must not exist; stdout by default.",
-)
-@_device_option
-@click.pass_context
-def predict(
-    context: click.Context, run: Path, store: Location, out: Path | None, **options: Any
-) -> None:
-    """Write the probabilities that a run gives the series of a store, as CSV.
-
-    A cross-validation gives the mean of what its models say.
-
-    Features of another recipe than the fit's are refused. Ids are the store's; `featurecache info
-    --series` lists them beside your own. Exit code 3 if a series has no features; they are listed.
-    """
-    from cli.heads import new_file, open_store, write_predictions
-    from seqhead.predict import predict_store
-    from seqhead.run import Run
-
-    opened = Run.open(run)
-    with new_file(out) as write:
-        predictions = predict_store(opened, open_store(store, opened), **options)
-        write_predictions(predictions, write)
-    if out is not None:
-        echo(f"{len(predictions.table)} rows in {out}")
-    context.exit(3 if predictions.empty_series else 0)
-
-
+main.add_command(predict)
 main.add_command(evaluate)
 main.add_command(compare)
 

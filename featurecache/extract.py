@@ -1,6 +1,5 @@
 """Stage 1: plan once, then units -> decode -> transform -> embed -> commit."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from featurecache.chosen import choose
 from featurecache.devices import keep_freed_memory, resolve_devices
 from featurecache.engines import local, ray
 from featurecache.engines.cluster import Cluster, import_ray, join_cluster
-from featurecache.errors import FeatureCacheError
 from featurecache.extract_report import ExtractReport, FeatureReport, ShardReport
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
@@ -26,7 +24,7 @@ from featurecache.parts import dropped_series, series_tables
 from featurecache.prepare import Prepared, prepare
 from featurecache.recipe import parse_windows
 from featurecache.runner import Runner, follow_plans, open_backbone
-from featurecache.scan_document import scan_document
+from featurecache.scan_document import move_to_failed, scan_document
 from featurecache.select import Selection
 from featurecache.storage import Storage
 from featurecache.timing import Timing
@@ -219,7 +217,7 @@ class _Extraction:
             path = work.source.path(part, row)
             if path is not None and path not in chosen.files:
                 failed.setdefault(path, reason)
-        _move_to_failed(document, failed, timing.warnings)
+        move_to_failed(document, failed, timing.warnings)
         return ExtractReport(
             features=[
                 self._feature_report(work, timing, place) for place in range(len(work.arrays))
@@ -261,21 +259,3 @@ def _counted(total: int, progress: Progress | None) -> Callable[[int], None]:
             progress(done, total)
 
     return advance
-
-
-def _move_to_failed(
-    document: dict[str, object], failed: dict[str, str], warnings: Counter[str]
-) -> None:
-    """Count files that could not be decoded as failed, and add what was found in pixels."""
-    counts, reasons = document["files"], document["reasons"]
-    if not isinstance(counts, dict) or not isinstance(reasons, list):
-        raise TypeError("not the document of a scan")
-    counts["used"] -= len(failed)
-    counts["failed"] += len(failed)
-    if counts["seen"] != counts["used"] + counts["skipped"] + counts["failed"]:
-        raise FeatureCacheError(f"files do not add up: {counts}; this is a bug")
-    for kind, found in (("failed", Counter(failed.values())), ("warning", warnings)):
-        reasons += [
-            {"kind": kind, "reason": reason, "count": count}
-            for reason, count in sorted(found.items())
-        ]

@@ -1,9 +1,12 @@
 """The document that ``featurecache scan --json`` prints."""
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from featurecache.chosen import Chosen
+from featurecache.errors import FeatureCacheError
 from featurecache.index import Index
 from featurecache.stacks import Stack
 
@@ -69,6 +72,37 @@ def scan_document(
             for stack in index.stacks(usable_only=False)
         ],
     }
+
+
+def move_to_failed(
+    document: dict[str, Any], failed: Mapping[str, str], warnings: Counter[str]
+) -> None:
+    """Count files that could not be decoded as failed, and add what was found in pixels.
+
+    Parameters
+    ----------
+    document : dict
+        From `scan_document`; changed in place.
+    failed : mapping
+        Path of each such file, counted as used until now -> reason.
+    warnings : Counter
+        Findings about slices.
+
+    Raises
+    ------
+    FeatureCacheError
+        The files do not add up.
+    """
+    counts, reasons = document["files"], document["reasons"]
+    counts["used"] -= len(failed)
+    counts["failed"] += len(failed)
+    if counts["seen"] != counts["used"] + counts["skipped"] + counts["failed"]:
+        raise FeatureCacheError(f"files do not add up: {counts}; this is a bug")
+    for kind, found in (("failed", Counter(failed.values())), ("warning", warnings)):
+        reasons += [
+            {"kind": kind, "reason": reason, "count": count}
+            for reason, count in sorted(found.items())
+        ]
 
 
 def _series(stack: Stack, identifiers: _Naming | None, left_out: str | None) -> dict[str, Any]:

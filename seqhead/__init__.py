@@ -10,11 +10,12 @@ _WHERE = {
     "SequenceClassifier": "seqhead.classifier",
     "PooledSVC": "seqhead.svm",
     "SeqHeadError": "seqhead.errors",
+    "Predictor": "seqhead.predictor",
     "Run": "seqhead.run",
 }
 _MODULES = ("scorers",)
 
-__all__ = ["PooledSVC", "Run", "SeqHeadError", "SequenceClassifier", "scorers"]
+__all__ = ["PooledSVC", "Predictor", "Run", "SeqHeadError", "SequenceClassifier", "scorers"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,15 @@ from seqhead.estimator import (
 from seqhead.head_config import HeadConfig, ZoomConfig
 from seqhead.heads import Head, make_head
 from seqhead.splits import inner_validation
-from seqhead.train import Data, Progress, attention, choose_device, probabilities, train
+from seqhead.train import (
+    Data,
+    Progress,
+    attention,
+    choose_device,
+    probabilities,
+    second_rows,
+    train,
+)
 from seqhead.train_config import TrainConfig
 
 
@@ -259,6 +267,32 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             weights = attention(self.head_, X, choose_device(self.device))
         self.head_.cpu()
         return weights
+
+    def second_rows(self, X: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Say of which slices `predict_proba` reads the second feature set.
+
+        The others need not be computed: whatever stands there, probabilities of `X` are the same.
+
+        Parameters
+        ----------
+        X : sequence of B arrays (n, D)
+            Features; the columns of the second set have no influence.
+
+        Returns
+        -------
+        list of B bool arrays (n,)
+
+        Raises
+        ------
+        FitError
+            Features of another width than the fit's.
+        """
+        check_is_fitted(self)
+        X = check_matrices(X, self.n_features_in_)
+        with full_float32():
+            rows = second_rows(self.head_, X, choose_device(self.device))
+        self.head_.cpu()
+        return rows
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was learnt, as arrays."""

@@ -13,8 +13,9 @@ from seqhead.digests import series_digests
 from seqhead.errors import FitError, LabelError, LeakError
 from seqhead.evaluation import Evaluation, evaluate_judged
 from seqhead.judged import averaged, decide
+from seqhead.members import member_scores
 from seqhead.operating_points import parse_rule
-from seqhead.predict import check_fingerprint, member_scores
+from seqhead.predict import check_fingerprint
 from seqhead.run import Run
 from seqhead.scores import Scores, scores_at
 from seqhead.sources import Opened, Sources, open_sources

@@ -81,6 +81,22 @@ class Head(nn.Module):
         weights = self._attention(*self._read(x, mask))
         return functional.pad(weights, (0, mask.shape[1] - weights.shape[1]))
 
+    def second_rows(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Say of which slices `forward` reads the second feature set.
+
+        Parameters
+        ----------
+        x, mask
+            As in `forward`; the columns of the second set have no influence.
+
+        Returns
+        -------
+        bool tensor (B, S)
+        """
+        longest = int(mask.sum(dim=1).max())
+        rows = self._second_rows(x[:, :longest], mask[:, :longest])
+        return functional.pad(rows, (0, mask.shape[1] - longest))
+
     def set_statistics(self, mean: np.ndarray, scale: np.ndarray) -> None:
         """Give the input normalisation the training rows' statistics.
 
@@ -101,6 +117,11 @@ class Head(nn.Module):
         longest = int(mask.sum(dim=1).max())
         x, mask = x[:, :longest], mask[:, :longest]
         return (x if self.config.replace is None else replace_slices(x, *self.config.replace)), mask
+
+    def _second_rows(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        first, last = self.config.replace or (1, 0)
+        place = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+        return mask & (place >= first) & (place <= last)
 
     def _outputs(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
         raise NotImplementedError
@@ -198,6 +219,10 @@ class ZoomHead(Head):
         both = self.primary.mlp(overview), self.zoom.mlp(close_up)
         return *both, self.fusion(overview + close_up)
 
+    def _second_rows(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        places, chosen = self.key_slices(x, mask)
+        return torch.zeros_like(mask).scatter(1, places, chosen)
+
     def _attention(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self.primary.attention(x[..., : self.config.features], mask)
 
@@ -244,6 +269,10 @@ class SeparateHeads(Head):
         """Give the heads' outputs side by side, see `Head.outputs`."""
         each = [head.outputs(x, mask) for head in self.of_labels]
         return tuple(torch.cat(logits, dim=-1) for logits in zip(*each, strict=True))
+
+    def second_rows(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Of which slices any of the heads reads the second set, see `Head.second_rows`."""
+        return torch.stack([head.second_rows(x, mask) for head in self.of_labels]).any(dim=0)
 
     def attention(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Refuse: each label has an attention of its own.

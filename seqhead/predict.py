@@ -1,6 +1,5 @@
 """A fitted run on a store: probabilities of every series or slice."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,30 +10,9 @@ from featurecache.store import FeatureSet, FeatureStore
 from seqhead.beside import lay_beside
 from seqhead.config import FeaturesConfig
 from seqhead.errors import FeaturesError, FitError
+from seqhead.members import member_scores
+from seqhead.predicted import Predictions
 from seqhead.run import Run
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What a run says of a store.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``series``, ``patient`` (store ids), at level slice ``slice`` and ``position``, and the
-        probability of each label under its name.
-    empty_series : list of str
-        Series that have no features and so no prediction.
-    partial_series : list of str
-        Series that are predicted without their failed slices.
-    notes : list of str
-        What was crossed, e.g. another precision.
-    """
-
-    table: pd.DataFrame
-    empty_series: list[str]
-    partial_series: list[str]
-    notes: list[str]
 
 
 def predict_store(
@@ -101,6 +79,7 @@ def predict_store(
     used = pd.Series([len(matrix) for matrix in given.X], index=given.series.index)
     used = used.reindex(chosen.series.index, fill_value=0)
     return Predictions(
+        run,
         table,
         empty_series=used.index[used == 0].tolist(),
         partial_series=used.index[(used > 0) & (used < chosen.series["n_slices"])].tolist(),
@@ -133,40 +112,6 @@ def _both_sets(store: FeatureStore, first: _Given, second: FeatureSet) -> _Given
         raise FitError(f"{store.storage.name}: no series has features in both feature sets")
     matrices = [matrix for matrix in X if len(matrix)]
     return _Given(matrices, first.series[has_rows], first.slices[np.concatenate(kept)])
-
-
-def member_scores(
-    run: Run, X: Sequence[np.ndarray], device: str = "auto", calibrate: str | None = None
-) -> Iterator[np.ndarray]:
-    """What each model of a run says: one, or one for each fold.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    X : sequence of B arrays (n, D)
-        Features of each series.
-    device : str
-        Where to compute.
-    calibrate : str or None
-        How probabilities are calibrated, each model's by its own validation patients.
-
-    Yields
-    ------
-    float array (B, K), or (N, K) of a run on slices
-        Probabilities.
-
-    Raises
-    ------
-    RunError
-        A model is missing or damaged.
-    """
-    for member in run.members:
-        scored = member.load_one(device).predict_proba(X)
-        if run.config.level == "slice":
-            scored = np.concatenate(scored)
-        scored = scored[:, 1:] if len(run.config.labels) == 1 else scored
-        yield scored if calibrate is None else member.calibration.apply(scored, calibrate)
 
 
 def check_fingerprint(

@@ -266,6 +266,30 @@ def attention(
     return spread
 
 
+def second_rows(
+    head: Head, X: Sequence[np.ndarray], device: torch.device | None = None, batch_size: int = 64
+) -> list[np.ndarray]:
+    """Of which slices a head reads the second feature set.
+
+    Parameters
+    ----------
+    head, X, device, batch_size
+        As in `probabilities`; the columns of the second set have no influence.
+
+    Returns
+    -------
+    list of B bool arrays (n,)
+    """
+    rows = _each_series(head, X, device, batch_size, head.second_rows)
+    spread = []
+    for matrix, row in zip(X, rows, strict=True):
+        places = even_places(len(matrix), head.config.sample_to)
+        of_all = np.zeros(len(matrix), dtype=bool)
+        of_all[places] = row[: len(places)] > 0
+        spread.append(of_all)
+    return spread
+
+
 @torch.no_grad()
 def _each_series(
     head: Head,

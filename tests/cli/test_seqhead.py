@@ -298,13 +298,6 @@ def test_an_unwritable_out_is_found_before_any_work(project, command, monkeypatc
     assert "cannot write" in result.stderr
 
 
-def test_predict_on_a_folder_of_scans_says_what_comes_first(project):
-    seqhead("fit", *QUICK)
-    (project.folder / "dicom").mkdir()
-    result = seqhead("predict", "runs/toy-gru-1", "dicom", code=2)
-    assert "extract first: `featurecache extract dicom --backbone toy" in result.stderr
-
-
 def test_a_missing_key_is_not_answered_with_another_kind_of_store(project):
     assert "--keep-ids" not in seqhead("labels", "--key", "nowhere.key", code=2).stderr
 

@@ -103,3 +103,58 @@ def test_random_slices_change_in_training_and_not_afterwards(slices):
     head.train()
     drawn = {tuple(head.key_slices(batch.x, batch.mask)[0][0].tolist()) for _ in range(20)}
     assert len(drawn) > 1
+
+
+def heads_of_two_sets():
+    """Heads that read a second feature set, each in its way."""
+    plain = {"hidden": 3, "pool": "mean", "normalise": "none", "features": D, "labels": 2}
+    torch.manual_seed(0)
+    config = drct2().config
+    return {
+        "attention": drct2(),
+        "random": drct2("random"),
+        "replace": make_head(HeadConfig(**plain, replace=(2, 4))).eval(),
+        "separate": make_head(config.model_copy(update={"separate": True})).eval(),
+    }
+
+
+@pytest.mark.parametrize("kind", ["attention", "random", "replace", "separate"])
+def test_slices_whose_second_features_are_not_read_have_no_influence(kind):
+    head, lengths = heads_of_two_sets()[kind], [9, 2, 4, 7]
+    batch = batch_of(lengths)
+    rows = head.second_rows(batch.x, batch.mask)
+    assert not (rows & ~batch.mask).any()
+    assert 0 < int(rows.sum()) < sum(lengths)
+    without = batch.x.clone()
+    without[..., D:] *= rows.unsqueeze(-1)
+    assert (head.second_rows(without, batch.mask) == rows).all()
+    with torch.no_grad():
+        known = head(batch.x, batch.mask)
+        assert (head(without, batch.mask) == known).all()
+        for series, place in rows.nonzero().tolist():
+            changed = without.clone()
+            changed[series, place, D:] += 5.0
+            assert (head(changed, batch.mask)[series] != known[series]).any()
+
+
+def test_a_head_of_one_set_reads_no_second_one():
+    head = make_head(HeadConfig(features=D, labels=1, hidden=3)).eval()
+    assert not head.second_rows(torch.rand(2, 5, D), torch.ones(2, 5, dtype=torch.bool)).any()
+
+
+def test_an_estimator_names_rows_of_the_series_as_they_are_not_as_they_are_sampled():
+    from seqhead.classifier import SequenceClassifier
+    from seqhead.train_config import TrainConfig
+
+    config = drct2().config.model_copy(update={"sample_to": 6})
+    torch.manual_seed(0)
+    state = make_head(config).state_dict()
+    model = SequenceClassifier.from_state(config, TrainConfig(), state, device="cpu")
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(n, D + ZOOMED)).astype(np.float32) for n in (20, 3, 6)]
+    rows = model.second_rows(X)
+    assert [len(row) for row in rows] == [20, 3, 6]
+    assert [int(row.sum()) for row in rows] == [4, 3, 4]
+    pairs = zip(X, rows, strict=True)
+    without = [np.where(np.arange(12) < D, x, x * row[:, None]) for x, row in pairs]
+    np.testing.assert_array_equal(model.predict_proba(without), model.predict_proba(X))
