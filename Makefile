@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-scan bench-extract bench-store docs clean
+.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-headers bench-extract bench-scan bench-store docs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -49,11 +49,14 @@ check: setup  ## lint, format, types
 bench: setup  ## every benchmark; make bench-NAME ARGS='--help' for one
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-bench-scan: setup  ## files per second beside a loop with pydicom
-	$(BIN)/python benchmarks/bench_scan.py $(ARGS)
+bench-headers: setup  ## header files per second beside a loop with pydicom
+	$(BIN)/python benchmarks/bench_headers.py $(ARGS)
 
 bench-extract: setup  ## slices per second beside the bare network and plain scripts, 4 networks
 	$(BIN)/python benchmarks/bench_extract.py $(ARGS)
+
+bench-scan: setup  ## seconds from a DICOM folder to probabilities, one scan at a time
+	$(BIN)/python benchmarks/bench_scan.py $(ARGS)
 
 bench-store: setup  ## seconds to write and read 739,714 rows beside a memory map and others
 	$(BIN)/python benchmarks/bench_store.py $(ARGS)

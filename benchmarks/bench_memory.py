@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_scan import write_tree
+from bench_headers import write_tree
 
 from featurecache.scan import scan
 

@@ -1,271 +1,199 @@
-"""Files per second of a scan, beside a bare loop of pydicom over the same headers.
+"""Seconds from a folder of DICOM files to probabilities, one scan at a time.
 
-    python benchmarks/bench_scan.py [--files 4000] [--many 20000] [--repeats 3] [--json FILE]
+    python benchmarks/bench_scan.py [--systems sdlm,drct2] [--slices 28] [--json FILE]
 
-(a) ``pydicom.dcmread(stop_before_pixels=True, specific_tags=[...])`` with the tags that the scan
-    uses, one process, nothing kept;
-(b) `featurecache.scan` of the same tree into a new index, with 1 and with 2 workers;
-(c) the same scan again, nothing changed.
+Of each system, with random weights and a head that was not fitted, over a phantom scan of 512 x 512
+pixels in the page cache:
 
-They alternate in one process tree (A B B C, A B B C, ...). "Per core" is files per second of
-processor time, parent and workers together, so that a second core counts against the scan. The
-many files lie in one folder; their scan runs in a process of its own, whose peak memory the
-operating system reports, beside that of a scan of a tenth of the files.
+* ``warm``   `seqhead.Predictor`, whose networks, heads and reader processes are loaded: from the
+  folder to the table, everything in between included (headers, checks, order, pixels, networks)
+* ``floor``  what the arithmetic takes: the FLOPs of the slices that the heads look at, over the
+  rate that the same networks reach alone on ready batches, measured in the same repetition
+* ``cold``   ``seqhead predict`` as a process of its own, from its start to its end, not compiled
+
+Before anything is timed, the probabilities are compared with those that extraction into a store and
+prediction on it give. The systems alternate (A B C, A B C, ...).
 """
 
 import argparse
-import contextlib
 import json
 import os
-import platform
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
+import machine
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from commands import run
+from phantom_files import write_scan
+from repeats import Figures, Table, alternate, medians
 
-from featurecache.header import header_tags
-from featurecache.scan import scan
-
-SLICES = 32
-_PATIENT, _SERIES, _SOP, _PLACE = (
-    b"PPPPPPPPPPPP",
-    b"9.8.777777777777",
-    b"9.8.999999999999",
-    b"5" * 8,
-)
-
-
-def template(size: int) -> bytes:
-    """One CT file with the elements that scanners write; its identifiers are to be replaced."""
-    ds = FileDataset("", {}, preamble=bytes(128))
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = _SOP.decode()
-    ds.SeriesInstanceUID, ds.StudyInstanceUID = _SERIES.decode(), _SERIES.decode() + ".1"
-    ds.PatientID = _PATIENT.decode()
-    ds.ImagePositionPatient = [-125.0, -130.5, float(_PLACE)]
-    values = {
-        "SpecificCharacterSet": "ISO_IR 100", "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
-        "StudyDate": "20200101", "SeriesDate": "20200101", "AcquisitionDate": "20200101",
-        "ContentDate": "20200101", "StudyTime": "101010", "SeriesTime": "101010",
-        "AcquisitionTime": "101010", "ContentTime": "101010", "AccessionNumber": "",
-        "Modality": "CT", "Manufacturer": "BENCHMARK", "InstitutionName": "", "StationName": "CT1",
-        "StudyDescription": "HEAD", "SeriesDescription": "5mm", "ManufacturerModelName": "M",
-        "PatientName": "", "PatientBirthDate": "", "PatientSex": "", "PatientAge": "050Y",
-        "BodyPartExamined": "HEAD", "ScanOptions": "HELICAL", "SliceThickness": 5, "KVP": 120,
-        "DataCollectionDiameter": 500, "SoftwareVersions": "1", "ProtocolName": "Head",
-        "ReconstructionDiameter": 250, "DistanceSourceToDetector": 1000,
-        "DistanceSourceToPatient": 550, "GantryDetectorTilt": 0, "TableHeight": 150,
-        "RotationDirection": "CW", "ExposureTime": 1000, "XRayTubeCurrent": 300, "Exposure": 300,
-        "FilterType": "1", "FocalSpots": 1, "ConvolutionKernel": "H31s", "PatientPosition": "HFS",
-        "StudyID": "1", "SeriesNumber": 2, "AcquisitionNumber": 1, "InstanceNumber": 1,
-        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "FrameOfReferenceUID": "1.2.3",
-        "PositionReferenceIndicator": "", "SliceLocation": 0, "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2", "Rows": size, "Columns": size,
-        "PixelSpacing": [0.5, 0.5], "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11,
-        "PixelRepresentation": 0, "WindowCenter": 40, "WindowWidth": 80,
-        "RescaleIntercept": -1024, "RescaleSlope": 1, "RescaleType": "HU",
-    }  # fmt: skip
-    for keyword, value in values.items():
-        setattr(ds, keyword, value)
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "X", "HEAD"
-    ds.ProcedureCodeSequence = Sequence([code])
-    ds.add_new(0x7FE00010, "OW", np.zeros((size, size), np.uint16).tobytes())
-    with tempfile.TemporaryFile() as file:
-        pydicom.dcmwrite(file, ds, enforce_file_format=True)
-        file.seek(0)
-        return file.read()
+SYSTEMS = "sdlm,drct1,drct2,xception-gru"
+PAPERS = {
+    "drct2": "0.82 s: DrCT2, RTX 2070, 28 slices at 224 and 16 at 512",
+    "sdlm": "0.5 s: CNN-LSTM (another network), Titan X",
+}
+_PACKAGES = ("torch", "torchvision", "timm", "pydicom", "numpy")
+_STEPS = ("scan", "read", "decode", "transform", "embed", "head", "wall")
+_TOLERANCE = 0.02  # of a probability: bf16, another batch, compiled
+_QUICK = [
+    "--systems", "sdlm,drct2", "--backbone", "squeezenet1_1", "--size", "48", "--zoom", "64",
+    "--slices", "18", "--patients", "1", "--repeats", "1", "--compile", "off",
+]  # fmt: skip
 
 
-def write_tree(folder: Path, n_files: int, size: int, slices: int, one_folder: bool) -> None:
-    """Files of series of `slices`, by replacing identifiers; pixels are a hole in the file."""
-    folder.mkdir()
-    whole = template(size)
-    head, length = whole[: -2 * size * size], len(whole)
-    for number in range(n_files):
-        series, place = divmod(number, slices)
-        name = number * 7919 % n_files  # neighbours in the series are not neighbours in the folder
-        data = head
-        for mark, value in (
-            (_PATIENT, f"{series // 2:012d}"),
-            (_SERIES, f"9.8.7{series:011d}"),
-            (_SOP, f"9.8.9{number:011d}"),
-            (_PLACE, f"{1000 + 5 * place:08d}"),
-        ):
-            data = data.replace(mark, value.encode())
-        below = folder if one_folder else folder / f"s{series:05d}"
-        below.mkdir(exist_ok=True)
-        with (below / f"{name:08d}.dcm").open("wb") as file:
-            file.write(data)
-            file.truncate(length)
+class Warm:
+    """A predictor that is ready, and the floor of its arithmetic."""
+
+    def __init__(self, told: argparse.Namespace, fitted: Any, scan: Path) -> None:
+        from seqhead import Predictor
+
+        started = perf_counter()
+        self.predictor = Predictor(
+            fitted, device=told.device, batch_size=told.batch_size,
+            compiled=told.compile == "on", workers=told.workers,
+        )  # fmt: skip
+        self.load_s = perf_counter() - started
+        self.scan = scan
+        self.first = self.predictor.predict(scan)
+        self.gflop = [_gflop(network) for network in self.predictor.networks]
+
+    def figures(self) -> Figures:
+        """One repetition: seconds by step, and of the bare networks for the same slices."""
+        found = self.predictor.predict(self.scan)
+        counts = list(found.embedded.values())
+        rates = [one.embedder.bare_slices_per_s() for one in self.predictor.networks]
+        floor_s = sum(n / rate for n, rate in zip(counts, rates, strict=True))
+        gflop = sum(n * each for n, each in zip(counts, self.gflop, strict=True))
+        return {
+            **{f"{step}_s": found.seconds[step] for step in _STEPS},
+            "floor_s": floor_s, "gflop": gflop, "bare_gflop_per_s": gflop / floor_s,
+        }  # fmt: skip
 
 
-def processor_s() -> float:
-    """Seconds of processor time of this process and of the children it has waited for."""
-    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+def _gflop(network: Any) -> float:
+    """Arithmetic of one slice through a network, in 10^9 additions and multiplications."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from featurecache.networks import options_of
+    from featurecache.runner import open_backbone
+
+    recipe = network.recipe
+    side = recipe.zoom or recipe.size
+    module = open_backbone(options_of(recipe.document())).module.to("meta")
+    with FlopCounterMode(display=False) as counter:
+        module(torch.empty(1, 3, side, side, device="meta"))
+    return counter.get_total_flops() / 1e9
 
 
-@contextlib.contextmanager
-def timed(rates: dict[str, dict[str, list[float]]], what: str, n_files: int) -> Iterator[None]:
-    """Note files per second and files per second of processor time."""
-    started_s, began_s = perf_counter(), processor_s()
-    yield
-    entry = rates.setdefault(what, {"files_per_s": [], "files_per_core_s": []})
-    entry["files_per_s"].append(n_files / (perf_counter() - started_s))
-    entry["files_per_core_s"].append(n_files / (processor_s() - began_s))
+def verify(told: argparse.Namespace, fitted: Any, options: list[Any], warm: Warm) -> float:
+    """Largest difference between one step and two; ends the benchmark where it is too large."""
+    from featurecache.extract import extract
+    from featurecache.identifiers import Identifiers
+    from featurecache.options import RunOptions
+    from featurecache.scan import scan
+    from featurecache.store import FeatureStore
+    from seqhead.predict import predict_store
 
-
-def bare_loop(root: Path) -> int:
-    """(a) What pydicom does with the same headers, the values not even looked at."""
-    tags, count = header_tags(), 0
-    for folder, _, names in os.walk(root):
-        for name in names:
-            pydicom.dcmread(Path(folder) / name, stop_before_pixels=True, specific_tags=tags)
-            count += 1
-    return count
-
-
-def measure(root: Path, folder: Path, n_files: int, repeats: int) -> dict[str, dict[str, list]]:
-    """All repetitions of (a), (b) and (c), alternating, after one warm-up of each."""
-    rates: dict[str, dict[str, list[float]]] = {}
-    for repeat in range(repeats + 1):
-        now: dict[str, dict[str, list[float]]] = {}
-        with timed(now, "pydicom loop", n_files):
-            if bare_loop(root) != n_files:
-                raise SystemExit("The loop did not read every file.")
-        for workers in (1, 2):
-            index = folder / f"{repeat}-{workers}.sqlite"
-            for again in (False, True):
-                what = f"{'re-scan' if again else 'scan'}, workers {workers}"
-                with timed(now, what, n_files):
-                    account = scan(root, index, workers=workers)
-                if account.used != n_files:
-                    raise SystemExit(f"The scan did not use every file: {account}")
-            index.unlink()
-        print(("warm-up" if not repeat else f"repetition {repeat}") + ": " + ", ".join(
-            f"{what} {values['files_per_s'][0]:,.0f}/s" for what, values in now.items()
-        ))  # fmt: skip
-        for what, values in now.items() if repeat else ():
-            entry = rates.setdefault(what, {key: [] for key in values})
-            for key, value in values.items():
-                entry[key] += value
-    return rates
-
-
-def ratios(rates: dict[str, dict[str, list]]) -> dict[str, float]:
-    """Medians of ratios within one repetition."""
-
-    def of(mine: str, theirs: str, key: str) -> float:
-        pairs = zip(rates[mine][key], rates[theirs][key], strict=True)
-        return statistics.median(a / b for a, b in pairs)
-
-    return {
-        "scan / pydicom loop, per core, workers 1": of(
-            "scan, workers 1", "pydicom loop", "files_per_core_s"
-        ),
-        "scan / pydicom loop, per core, workers 2": of(
-            "scan, workers 2", "pydicom loop", "files_per_core_s"
-        ),
-        "scan / pydicom loop, wall, workers 2": of(
-            "scan, workers 2", "pydicom loop", "files_per_s"
-        ),
-        "workers 2 / workers 1, wall": of("scan, workers 2", "scan, workers 1", "files_per_s"),
-        "re-scan / scan, wall, workers 1": of(
-            "re-scan, workers 1", "scan, workers 1", "files_per_s"
-        ),
-        "re-scan / scan, wall, workers 2": of(
-            "re-scan, workers 2", "scan, workers 2", "files_per_s"
-        ),
-        "re-scan / scan, per core, workers 2": of(
-            "re-scan, workers 2", "scan, workers 2", "files_per_core_s"
-        ),
-    }
-
-
-def peaks(root: Path, index: Path, workers: int) -> dict[str, float]:
-    """Scan in a fresh process: seconds, and peak memory of it and of its largest worker."""
-    program = [sys.executable, __file__, "--scan-only", str(root), str(index), str(workers)]
-    answer = subprocess.run(program, capture_output=True, text=True, check=True)
-    return json.loads(answer.stdout)
-
-
-def scan_only(root: str, index: str, workers: str) -> None:
-    """The process that `peaks` starts."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    started_s = perf_counter()
-    account = scan(Path(root), Path(index), workers=int(workers))
-    numbers = {
-        "files": account.used,
-        "seconds": perf_counter() - started_s,
-        "parent_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "parent_before_mb": before,
-        "worker_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-    }
-    sys.stdout.write(json.dumps(numbers))
-
-
-def many_files(folder: Path, n_files: int) -> list[dict[str, float]]:
-    """Scan and re-scan of a tenth of the files and of all of them, in one folder."""
-    found = []
-    for count in (n_files // 10, n_files):
-        root = folder / f"many-{count}"
-        write_tree(root, count, size=8, slices=3, one_folder=True)
-        index = folder / f"many-{count}.sqlite"
-        for what in ("scan", "re-scan"):
-            numbers = peaks(root, index, 2) | {"what": what}
-            found.append(numbers)
-            print(
-                f"{what:8s} of {count:7,d} files in one folder: {numbers['seconds']:7.2f} s, "
-                f"peak {numbers['parent_mb']:.0f} MB, its largest worker "
-                f"{numbers['worker_mb']:.0f} MB"
-            )
-    return found
-
-
-def main() -> None:
-    """Measure, print, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=4000)
-    parser.add_argument("--many", type=int, default=20_000, help="100000 for the full load; 0: no")
-    parser.add_argument("--size", type=int, default=512, help="rows and columns")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--scan-only", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.scan_only:
-        scan_only(*arguments.scan_only)
-        return
-    versions = {"python": platform.python_version(), "pydicom": pydicom.__version__}
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    print(f"{machine}, {versions}, {arguments.files} files of {arguments.size} px")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_tree(folder / "tree", arguments.files, arguments.size, SLICES, one_folder=False)
-        rates = measure(folder / "tree", folder, arguments.files, arguments.repeats)
-        for what, values in rates.items():
-            wall, core = (statistics.median(values[key]) for key in values)
-            print(f"{what:22s} {wall:10,.0f} files/s {core:10,.0f} files/core-s (medians)")
-        found = ratios(rates)
-        for what, ratio in found.items():
-            print(f"{what:42s} {ratio:6.2f}")
-        many = many_files(folder, arguments.many) if arguments.many else []
-    if arguments.json:
-        document = {"machine": machine, "versions": versions, "files": arguments.files}
-        document |= {"size": arguments.size, "rates": rates, "ratios": found, "many": many}
-        arguments.json.write_text(json.dumps(document, indent=2))
+        index, store = Path(name) / "index.sqlite", Path(name) / "cache.zarr"
+        scan(warm.scan, index)
+        extract(index, store, options, RunOptions(device=told.device), Identifiers(None))
+        expected = predict_store(fitted, FeatureStore.open(store), device=told.device)
+    labels = list(fitted.config.labels)
+    off = np.abs(expected.table[labels].to_numpy() - warm.first.table[labels].to_numpy()).max()
+    if not off <= _TOLERANCE:
+        raise SystemExit(f"one step is {off:.3g} off what extraction and prediction give")
+    return float(off)
+
+
+def cold(told: argparse.Namespace, fitted: Any, scan: Path) -> Figures:
+    """The command, from its start to its end."""
+    command = ["-m", "seqhead", "predict", str(fitted.path), str(scan), "--json"]
+    found = run([*command, "--device", told.device])
+    return {"cold_s": found["whole_s"], "peak_mb": found["peak_mb"]}
+
+
+def show(table: Table, described: dict[str, dict[str, Any]]) -> None:
+    """Print the medians, one system a line, and what the papers say."""
+    print("\nmedians, seconds a scan; read and decode are summed over reader processes")
+    columns = ("wall_s", "floor_s", *(f"{step}_s" for step in _STEPS[:-1]), "gflop")
+    print(f"  {'':16s}" + "".join(f"{name.removesuffix('_s'):>11s}" for name in columns)
+          + f"{'floor/wall':>12s}{'cold':>9s}{'load':>9s}")  # fmt: skip
+    for name, found in medians(table).items():
+        cells = "".join(f"{found[column]:11.3f}" for column in columns)
+        share, of = found["floor_s"] / found["wall_s"], described[name]
+        print(f"  {name:16s}{cells}{share:12.2f}{of['cold']['cold_s']:9.2f}{of['load_s']:9.2f}")
+    for name, said in PAPERS.items():
+        print(f"  paper, beside {name}: {said}")
+
+
+def measure(told: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Everything about all systems."""
+    from untrained_run import best_precision, feature_options, write_untrained
+
+    from featurecache.devices import resolve_device
+
+    scan, warm, described = folder / "scan", {}, {}
+    n_slices = write_scan(scan, told.slices, patients=told.patients)
+    precision = best_precision(resolve_device(told.device)) if told.precision == "auto" else None
+    print(f"a scan of {n_slices} slices, {precision or told.precision}, compile {told.compile}\n")
+    for name in told.systems.split(","):
+        options = feature_options(
+            name, precision or told.precision, backbone=told.backbone, size=told.size,
+            zoom=told.zoom,
+        )  # fmt: skip
+        fitted = write_untrained(folder / name, name, options)
+        warm[name] = Warm(told, fitted, scan)
+        off = verify(told, fitted, options, warm[name])
+        described[name] = {
+            "load_s": warm[name].load_s, "first_s": warm[name].first.seconds["wall"],
+            "difference": off, "embedded": warm[name].first.embedded,
+            "cold": cold(told, fitted, scan),
+        }  # fmt: skip
+        print(f"{name}: one step is {off:.1e} off two; embedded {warm[name].first.embedded}; "
+              f"cold {described[name]['cold']['cold_s']:.2f} s", flush=True)  # fmt: skip
+    table = alternate({name: one.figures for name, one in warm.items()}, told.repeats)
+    for one in warm.values():
+        one.predictor.close()
+    show(table, described)
+    return {"slices": n_slices, "systems": described, "measured": table, "papers": PAPERS}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--systems", default=SYSTEMS, help="comma-separated")
+    parser.add_argument("--slices", type=int, default=28, help="of the scan, 32 at most")
+    parser.add_argument("--patients", type=int, default=8, help="phantoms to choose it from")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32", "fp16"])
+    parser.add_argument("--compile", default="on", choices=["on", "off"])
+    parser.add_argument("--batch-size", type=int, help="by default 16 on CPU, 32 on CUDA")
+    parser.add_argument("--workers", type=int, help="reader processes; by default one a core")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--backbone", help="instead of the systems' own")
+    parser.add_argument("--size", type=int, help="likewise")
+    parser.add_argument("--zoom", type=int, help="likewise, of enlarged slices")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="small, to see that it runs")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, write JSON."""
+    parser = _parser()
+    told = parser.parse_args(arguments)
+    if told.quick:
+        told = parser.parse_args(_QUICK, told)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported
+    described = machine.describe(_PACKAGES)
+    machine.show(described)
+    with tempfile.TemporaryDirectory() as name:
+        document = {"machine": described, **measure(told, Path(name))}
+    if told.json:
+        told.json.write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

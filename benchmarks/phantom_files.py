@@ -1,7 +1,9 @@
 """As many slices as wanted, from the files of a few phantom patients."""
 
+import shutil
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pydicom
 
@@ -51,6 +53,39 @@ def write_slices(folder: Path, n_slices: int, *, patients: int = 8, holes: bool 
         written += len(series[place])
         number += 1
     return written
+
+
+def write_scan(folder: Path, n_slices: int, *, patients: int = 8) -> int:
+    """Write one scan: the lowest slices of the first phantom patient that has so many.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made; only the scan lies in it.
+    n_slices : int
+        How many, 32 at most.
+    patients : int
+        Phantom patients that are rendered.
+
+    Returns
+    -------
+    int
+        Slices that were written.
+    """
+    with TemporaryDirectory() as name:
+        write_phantom(Path(name), patients, seed=0, series="thick")
+        for series in sorted({path.parent for path in Path(name).rglob("*.dcm")}):
+            files = sorted(series.glob("*.dcm"), key=_height_mm)
+            if len(files) >= n_slices:
+                folder.mkdir(parents=True)
+                for path in files[:n_slices]:
+                    shutil.copy(path, folder)
+                return n_slices
+    raise SystemExit(f"none of {patients} phantoms has {n_slices} slices: ask for fewer")
+
+
+def _height_mm(path: Path) -> float:
+    return float(pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient[2])
 
 
 def _read_series(folder: Path) -> list[tuple[str, bytes, bytes]]:

@@ -36,6 +36,8 @@ class Spent:
         On the device.
     warnings : Counter
         Findings about slices.
+    embedded : Counter
+        Number of a network -> slices that it embedded.
     """
 
     read_s: float = 0.0
@@ -43,6 +45,7 @@ class Spent:
     transform_s: float = 0.0
     embed_s: float = 0.0
     warnings: Counter[str] = field(default_factory=Counter)
+    embedded: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +168,11 @@ class FeatureMaker:
         gathered.finish()
         self.spent.transform_s += gathered.spent.transform_s
         self.spent.embed_s += gathered.spent.embed_s
-        dtype = self._networks[number].recipe.dtype
+        is_ok, dtype = gathered.status == OK, self._networks[number].recipe.dtype
+        self.spent.embedded[number] += int(is_ok.sum())
         with np.errstate(over="ignore"):
             stored = gathered.values.astype(dtype)
-        if not np.isfinite(stored[gathered.status == OK]).all():
+        if not np.isfinite(stored[is_ok]).all():
             raise FeaturesError(
                 f"the network {self._networks[number].recipe.backbone} gave a value that {dtype} "
                 "cannot hold. An extraction of this series stops likewise"

@@ -75,10 +75,13 @@ class FolderPredictions(Predictions):
     seconds : dict of str to float
         ``scan`` (headers, series, checks of values), ``read`` and ``decode`` (summed over reader
         processes), ``transform``, ``embed``, ``head``, and ``wall``, all of it.
+    embedded : dict of str to int
+        Name of each feature set -> slices that its network embedded: those that the heads look at.
     """
 
     account: dict[str, Any]
     seconds: dict[str, float]
+    embedded: dict[str, int]
 
     @property
     def exit_code(self) -> int:
@@ -88,4 +91,5 @@ class FolderPredictions(Predictions):
     def document(self) -> dict[str, Any]:
         """The document of ``seqhead predict --json``."""
         seconds = {step: round(spent_s, 4) for step, spent_s in self.seconds.items()}
-        return {**Predictions.document(self), **self.account, "seconds": seconds}
+        mine = {"seconds": seconds, "slices_embedded": self.embedded}
+        return {**Predictions.document(self), **self.account, **mine}

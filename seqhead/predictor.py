@@ -1,6 +1,6 @@
 """A run kept ready: folders of DICOM files in, probabilities out, without a store between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -62,6 +62,8 @@ class Predictor:
 
     Attributes
     ----------
+    networks : list of Network
+        One for each feature set of the run.
     notes : list of str
         What was crossed, e.g. another precision.
 
@@ -96,7 +98,7 @@ class Predictor:
         self._crew = Crew(workers, ready_for=decode_slice)  # they start while networks are loaded
         try:
             self._members = [Member.load(member, str(on)) for member in self.run.members]
-            self._networks, self.notes = fitted_networks(
+            self.networks, self.notes = fitted_networks(
                 self.run.config, on, weights=weights, allow_numerics=allow_numerics,
                 batch_size=batch_size, compiled=compiled,
             )  # fmt: skip
@@ -149,7 +151,7 @@ class Predictor:
             A network gave a value that the type of the features cannot hold.
         """
         started = perf_counter()
-        maker = FeatureMaker(self._networks, self._members, self._crew)
+        maker = FeatureMaker(self.networks, self._members, self._crew)
         with new_scans(Path(folder), selection, workers=self._crew, **scan_options) as scans:
             seconds = {"scan": perf_counter() - started}
             found = _Found(scans, self.run, progress)
@@ -164,8 +166,14 @@ class Predictor:
         seconds |= {"transform": spent.transform_s, "embed": spent.embed_s}
         return FolderPredictions(
             self.run, found.table(), found.empty, found.partial, list(self.notes), account,
-            {**seconds, "wall": perf_counter() - started},
+            {**seconds, "wall": perf_counter() - started}, self._by_name(spent.embedded),
         )  # fmt: skip
+
+    def _by_name(self, counts: Mapping[int, int]) -> dict[str, int]:
+        """Counts of the networks under the names of their feature sets."""
+        config = self.run.config
+        sets = [one.name for one in (config.features, config.second_features) if one is not None]
+        return {name: counts.get(number, 0) for number, name in enumerate(sets)}
 
     def _score(self, fresh: FreshFeatures) -> np.ndarray:
         """Mean of what the models say of one series: (1, K), or (n, K) of a run on slices."""

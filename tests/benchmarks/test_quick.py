@@ -43,12 +43,25 @@ def test_extraction_benchmark_verifies_and_compares(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_scan_benchmark_uses_every_file(tmp_path: Path) -> None:
+def test_header_benchmark_uses_every_file(tmp_path: Path) -> None:
     out = str(tmp_path / "found.json")
     small = ["--files", "64", "--many", "0", "--size", "16", "--repeats", "1"]
-    run("bench_scan.py", *small, "--json", out)
+    run("bench_headers.py", *small, "--json", out)
     found = json.loads(Path(out).read_text())
     assert set(found["rates"]) >= {"pydicom loop", "scan, workers 1", "re-scan, workers 2"}
+
+
+@pytest.mark.slow
+def test_latency_benchmark_verifies_and_measures_every_step(tmp_path: Path) -> None:
+    printed = run("bench_scan.py", "--quick", "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["systems"]["drct2"]["embedded"] == {"drct-vgg16-224": 18, "drct-vgg16-zoom512": 16}
+    assert found["systems"]["sdlm"]["difference"] == 0
+    for measured in found["measured"].values():
+        figures = {name: values[0] for name, values in measured.items()}
+        assert all(value > 0 for value in figures.values())
+        assert figures["wall_s"] > figures["floor_s"]
+    assert "RTX 2070" in printed
 
 
 def test_copies_of_phantom_files_are_images_of_their_own(tmp_path: Path) -> None:

@@ -192,6 +192,8 @@ def test_only_slices_that_the_head_looks_at_are_embedded(
     n_slices = found.account["files"]["used"]
     assert counts.get(48) == (n_slices if small is None else 2 * small)
     assert counts.get(64, 0) == 2 * large
+    sets = ("small", "large") if home.run(kind).config.second_features else ("small",)
+    assert found.embedded == dict(zip(sets, (counts[48], 2 * large), strict=False))
 
 
 @pytest.mark.parametrize("kind", ["gru", "slices", "sampled zoom", "replaced"])
