@@ -110,10 +110,10 @@ class Embedder:
         object
             Its ``result()`` is the batch, done.
         """
-        self._use_threads()
         started = perf_counter()
         images = self.images(slices)
         transformed = perf_counter()
+        self._use_threads()
         with torch.inference_mode():
             features = self._forward(images)[: len(slices)].float().cpu().numpy()
         return Embedded(features, transformed - started, perf_counter() - transformed)
@@ -147,12 +147,12 @@ class Embedder:
         Tensor (B, 3, size, size)
             In the computing precision; zeros for failed slices and for padding.
         """
-        side = self.recipe.zoom or self.recipe.size
-        images = torch.zeros(self.batch_size, 3, side, side, device=self.device)
+        self._use_threads(for_transform=True)
+        images = self._zeros(self.batch_size)
         for places in self._groups(slices):
             some = [slices[place] for place in places]
             images[places] = self._to_input([decoded for decoded in some if decoded is not None])
-        return images.to(self._dtype, memory_format=torch.channels_last)
+        return images.contiguous(memory_format=torch.channels_last)
 
     def warm_up(self) -> float:
         """Compile now rather than in the first batch; the seconds that took, 0 uncompiled."""
@@ -202,13 +202,17 @@ class Embedder:
 
     def _blank(self, n_images: int) -> Tensor:
         """Black images, as a batch is: outside of inference mode, or compilation sees another."""
-        side = self.recipe.zoom or self.recipe.size
-        images = torch.zeros(n_images, 3, side, side, device=self.device)
-        return images.to(self._dtype, memory_format=torch.channels_last)
+        return self._zeros(n_images).contiguous(memory_format=torch.channels_last)
 
-    def _use_threads(self) -> None:
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
+    def _zeros(self, n_images: int) -> Tensor:
+        side = self.recipe.zoom or self.recipe.size
+        return torch.zeros(n_images, 3, side, side, dtype=self._dtype, device=self.device)
+
+    def _use_threads(self, *, for_transform: bool = False) -> None:
+        """All of them for the backbone; one for a slice, which is small: decoding has the rest."""
+        threads = 1 if for_transform else self._threads
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
     def _groups(self, slices: "Sequence[Decoded | None]") -> list[list[int]]:
         """Places to transform at once: one at a time on a CPU, where a slice fits the cache."""
@@ -231,7 +235,7 @@ class Embedder:
             return to_input(
                 self._to_device(slices), slope, intercept, self.recipe, spacing_mm,
                 self._placements(slices),
-            )  # fmt: skip
+            ).to(self._dtype)  # fmt: skip
 
     def _placements(self, slices: "Sequence[Decoded]") -> Tensor | None:
         """How the slices of an augmented view are placed: all of a series alike."""

@@ -67,8 +67,11 @@ def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
     """
     if any(width <= 0 for _, width in windows):
         raise ValueError(f"window widths must be positive, got {list(windows)}")
-    channels = [(hu - (level - width / 2)).div_(width).clamp_(0, 1) for level, width in windows]
-    return torch.stack(channels, dim=1)
+    images = hu.new_empty(len(hu), len(windows), *hu.shape[1:])
+    for channel, (level, width) in enumerate(windows):
+        grey = torch.sub(hu, level - width / 2, out=images[:, channel])
+        grey.div_(width).clamp_(0, 1)
+    return images
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -214,7 +217,7 @@ def to_input(
         torch.tensor(values, dtype=torch.float32, device=images.device).reshape(1, 3, 1, 1)
         for values in (recipe.mean, recipe.std)
     )
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 def _is_exact_in_float32(stored: Tensor, slope: Tensor, intercept: Tensor) -> bool:
