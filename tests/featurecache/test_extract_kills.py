@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -264,7 +265,7 @@ def test_a_kill_at_a_write_leaves_nothing_wrong(nursery, job_of, clean, store_co
     """At some writes of each kind: root, tables, arrays, status and feature chunks."""
     content = clean(TINY)
     job = job_of("killed.zarr", TINY)
-    numbers = [1, 2, 9, 40, 67, 68, 69, 70, 71, 80]
+    numbers = [1, 2, 3, 4, 5, 6, 7, 18, 19, 32]
     assert killed_at_writes(nursery, job, content, numbers, store_content) is None
 
 
@@ -273,7 +274,7 @@ def test_a_kill_at_each_write_leaves_nothing_wrong(nursery, job_of, clean, store
     content = clean(TINY)
     job = job_of("killed.zarr", TINY)
     last = killed_at_writes(nursery, job, content, range(1, 1000), store_content)
-    assert last > 50
+    assert last > 32
 
 
 # ---- interrupted
@@ -312,7 +313,8 @@ def test_an_interrupted_command_ends_with_130_and_the_next_one_continues(
     pid = command("cache.zarr", TINY_SLEEP="0.1")
     wait_for_a_unit(store)
     for name in signals:
-        os.killpg(pid, getattr(signal, name))  # as a terminal and as Slurm do it
+        with suppress(ProcessLookupError):  # it may have heeded the first
+            os.killpg(pid, getattr(signal, name))  # as a terminal and as Slurm do it
         time.sleep(0.05)
     assert os.waitstatus_to_exitcode(nursery.end()) == 130
     said = (tmp_path / "cache.zarr.errors").read_text()
