@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from time import perf_counter
@@ -81,6 +82,11 @@ class Embedder:
         module = deepcopy(backbone.module)  # .to() would round the caller's weights in place
         module = module.to(device, self._dtype).to(memory_format=torch.channels_last)
         self._module = _compile(module) if compiled else module
+        # A slice is too small to be shared out among threads: each transforms another one.
+        self._slices_at_once = ThreadPoolExecutor(
+            self._threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
+        self._map = self._slices_at_once.map if device.type == "cpu" else map
 
     def __call__(self, slices: "Sequence[Decoded | None]") -> np.ndarray:
         """Embed up to B slices.
@@ -110,10 +116,10 @@ class Embedder:
         object
             Its ``result()`` is the batch, done.
         """
+        self._use_threads()
         started = perf_counter()
         images = self.images(slices)
         transformed = perf_counter()
-        self._use_threads()
         with torch.inference_mode():
             features = self._forward(images)[: len(slices)].float().cpu().numpy()
         return Embedded(features, transformed - started, perf_counter() - transformed)
@@ -147,11 +153,13 @@ class Embedder:
         Tensor (B, 3, size, size)
             In the computing precision; zeros for failed slices and for padding.
         """
-        self._use_threads(for_transform=True)
         images = self._zeros(self.batch_size)
-        for places in self._groups(slices):
+
+        def fill(places: list[int]) -> None:
             some = [slices[place] for place in places]
             images[places] = self._to_input([decoded for decoded in some if decoded is not None])
+
+        deque(self._map(fill, self._groups(slices)), maxlen=0)
         return images.contiguous(memory_format=torch.channels_last)
 
     def warm_up(self) -> float:
@@ -208,11 +216,9 @@ class Embedder:
         side = self.recipe.zoom or self.recipe.size
         return torch.zeros(n_images, 3, side, side, dtype=self._dtype, device=self.device)
 
-    def _use_threads(self, *, for_transform: bool = False) -> None:
-        """All of them for the backbone; one for a slice, which is small: decoding has the rest."""
-        threads = 1 if for_transform else self._threads
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+    def _use_threads(self) -> None:
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
 
     def _groups(self, slices: "Sequence[Decoded | None]") -> list[list[int]]:
         """Places to transform at once: one at a time on a CPU, where a slice fits the cache."""
@@ -246,7 +252,9 @@ class Embedder:
 
     def _to_device(self, slices: "Sequence[Decoded]") -> Tensor:
         """Stored values (n, H, W) of slices of one shape and type, on the device."""
-        stored = np.stack([decoded.stored for decoded in slices])
+        first = slices[0].stored
+        alone = len(slices) == 1 and first.flags.carray  # then a copy would gain nothing
+        stored = first[None] if alone else np.stack([decoded.stored for decoded in slices])
         return torch.from_numpy(stored).to(self.device)
 
     def _forward(self, images: Tensor) -> Tensor:

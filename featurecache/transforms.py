@@ -33,12 +33,15 @@ def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     ----------
     DICOM PS3.3 C.11.1.1.2 (Modality LUT: output units = m * SV + b).
     """
-    exact = torch.float32 if _is_exact_in_float32(stored, slope, intercept) else torch.float64
+    plain = _is_exact_in_float32(stored, slope, intercept)
+    exact = torch.float32 if plain else torch.float64
     slope, intercept = (
         values.to(exact).to(stored.device).reshape(-1, 1, 1) for values in (slope, intercept)
     )
-    hu = stored.to(exact).mul_(slope).add_(intercept).clamp_(*HU_RANGE)
-    return hu.to(torch.float32)
+    hu = stored.to(exact)
+    if not plain or stored.device.type == "mps":
+        hu = hu.mul_(slope)
+    return hu.add_(intercept).clamp_(*HU_RANGE).to(torch.float32)
 
 
 def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
@@ -69,8 +72,9 @@ def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
         raise ValueError(f"window widths must be positive, got {list(windows)}")
     images = hu.new_empty(len(hu), len(windows), *hu.shape[1:])
     for channel, (level, width) in enumerate(windows):
-        grey = torch.sub(hu, level - width / 2, out=images[:, channel])
-        grey.div_(width).clamp_(0, 1)
+        lowest = level - width / 2
+        above = hu - lowest if lowest else hu
+        torch.div(above, width, out=images[:, channel]).clamp_(0, 1)
     return images
 
 
