@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from time import perf_counter
@@ -81,6 +82,11 @@ class Embedder:
         module = deepcopy(backbone.module)  # .to() would round the caller's weights in place
         module = module.to(device, self._dtype).to(memory_format=torch.channels_last)
         self._module = _compile(module) if compiled else module
+        # A slice is too small to be shared out among threads: each transforms another one.
+        self._slices_at_once = ThreadPoolExecutor(
+            self._threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
+        self._map = self._slices_at_once.map if device.type == "cpu" else map
 
     def __call__(self, slices: "Sequence[Decoded | None]") -> np.ndarray:
         """Embed up to B slices.
@@ -147,12 +153,14 @@ class Embedder:
         Tensor (B, 3, size, size)
             In the computing precision; zeros for failed slices and for padding.
         """
-        side = self.recipe.zoom or self.recipe.size
-        images = torch.zeros(self.batch_size, 3, side, side, device=self.device)
-        for places in self._groups(slices):
+        images = self._zeros(self.batch_size)
+
+        def fill(places: list[int]) -> None:
             some = [slices[place] for place in places]
             images[places] = self._to_input([decoded for decoded in some if decoded is not None])
-        return images.to(self._dtype, memory_format=torch.channels_last)
+
+        deque(self._map(fill, self._groups(slices)), maxlen=0)
+        return images.contiguous(memory_format=torch.channels_last)
 
     def warm_up(self) -> float:
         """Compile now rather than in the first batch; the seconds that took, 0 uncompiled."""
@@ -202,9 +210,11 @@ class Embedder:
 
     def _blank(self, n_images: int) -> Tensor:
         """Black images, as a batch is: outside of inference mode, or compilation sees another."""
+        return self._zeros(n_images).contiguous(memory_format=torch.channels_last)
+
+    def _zeros(self, n_images: int) -> Tensor:
         side = self.recipe.zoom or self.recipe.size
-        images = torch.zeros(n_images, 3, side, side, device=self.device)
-        return images.to(self._dtype, memory_format=torch.channels_last)
+        return torch.zeros(n_images, 3, side, side, dtype=self._dtype, device=self.device)
 
     def _use_threads(self) -> None:
         if torch.get_num_threads() != self._threads:
@@ -231,7 +241,7 @@ class Embedder:
             return to_input(
                 self._to_device(slices), slope, intercept, self.recipe, spacing_mm,
                 self._placements(slices),
-            )  # fmt: skip
+            ).to(self._dtype)  # fmt: skip
 
     def _placements(self, slices: "Sequence[Decoded]") -> Tensor | None:
         """How the slices of an augmented view are placed: all of a series alike."""
@@ -242,7 +252,9 @@ class Embedder:
 
     def _to_device(self, slices: "Sequence[Decoded]") -> Tensor:
         """Stored values (n, H, W) of slices of one shape and type, on the device."""
-        stored = np.stack([decoded.stored for decoded in slices])
+        first = slices[0].stored
+        alone = len(slices) == 1 and first.flags.carray  # then a copy would gain nothing
+        stored = first[None] if alone else np.stack([decoded.stored for decoded in slices])
         return torch.from_numpy(stored).to(self.device)
 
     def _forward(self, images: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class Estimate:
             "units_to_do": sum(one.units for one in self.features),
             "bytes_to_write": self.table_bytes + sum(one.bytes for one in self.features),
             "files_to_write": self.table_files + sum(one.files for one in self.features),
-            "seconds": None if self.seconds is None else round(self.seconds, 1),
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
             "measured": {
                 "slices": self.sampled, "decode_s": round(self.decode_s, 6), "device": self.device,
                 "processes": self.processes, "workers": self.workers,

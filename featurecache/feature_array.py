@@ -209,22 +209,25 @@ class FeatureArray:
         StoreLockedError
             A rival has changed the unit meanwhile.
         """
+        if not wanted.any():
+            return
         rows, (old, had) = self.rows(unit), self._unit_status(unit)
         if self._seen is not None and (old != self._seen[rows.start : rows.stop])[wanted].any():
             self._refuse_rival(unit)
-        values = np.where(wanted[:, None], values, self.read(rows.start, rows.stop))
+        there, written = self._decoded(self.where, f"c.{unit}.0", unit)
+        values = np.where(wanted[:, None], values, there)
         begun, new = (np.where(wanted, changed, old) for changed in (UNWRITTEN, status))
         stored = self._stored(unit, values, new)
-        had = self._replace_status(unit, begun, had)
-        self.storage.write(*self._chunk(self.where, unit, stored))
-        self._replace_status(unit, new, had)
-
-    def _replace_status(self, unit: int, status: np.ndarray, expected: bytes) -> bytes:
-        """Change the status of a unit whose chunk is as expected; the new chunk."""
-        key, chunk = self._chunk(self._status_where, unit, status)
-        if not self.storage.replace(key, chunk, expected):
+        key, chunk = self._chunk(self._status_where, unit, begun)
+        if not self.storage.replace(key, chunk, had):
             self._refuse_rival(unit)
-        return chunk
+        had = chunk
+        if not self.storage.replace(*self._chunk(self.where, unit, stored), written):
+            self._refuse_rival(unit)
+        if not self.storage.replace(*self._chunk(self._status_where, unit, new), had):
+            # A rival that failed again ended meanwhile; the features are ours, its status is not.
+            self._seen = None
+            self.update_unit(unit, values, new, wanted)
 
     def _refuse_rival(self, unit: int) -> NoReturn:
         raise StoreLockedError(
@@ -278,8 +281,11 @@ class FeatureArray:
 
     def _unit_status(self, unit: int) -> tuple[np.ndarray, bytes]:
         """Status of a unit's rows, and the chunk that they were read from."""
-        rows, key = self.rows(unit), f"{self._status_where}/c.{unit}"
-        metadata = self._metadata[self._status_where]
+        return self._decoded(self._status_where, f"c.{unit}", unit)
+
+    def _decoded(self, where: str, name: str, unit: int) -> tuple[np.ndarray, bytes]:
+        """A unit's chunk in one of the two arrays: its rows, and its bytes."""
+        rows, key, metadata = self.rows(unit), f"{where}/{name}", self._metadata[where]
         try:
             chunk = self.storage.read(key)
             return decode_rows(metadata, rows.start, rows.stop, chunk), chunk

@@ -15,6 +15,7 @@ from featurecache.timing import Timing
 from featurecache.units import Target, Unit
 
 _LOOKAHEAD_BATCHES, _LOOKAHEAD_SLICES = 4, 256
+_MESSAGE_SLICES = 4  # fewer messages: each takes the time of a tenth of a decoded slice
 _WRITES_IN_FLIGHT = 2
 _KEPT = "computed earlier"
 
@@ -84,7 +85,10 @@ def _decode(
                 if wanted and isinstance(job, DecodeJob):
                     yield job
 
-    results: Any = isolated_map(decode_slice, jobs(), workers=workers, lookahead=lookahead)
+    at_once = max(1, min(_MESSAGE_SLICES, lookahead // (4 * workers)))
+    results: Any = isolated_map(
+        decode_slice, jobs(), workers=workers, lookahead=lookahead, chunk=at_once
+    )
     try:
         while True:
             waiting = perf_counter()

@@ -33,12 +33,15 @@ def rescale(stored: Tensor, slope: Tensor, intercept: Tensor) -> Tensor:
     ----------
     DICOM PS3.3 C.11.1.1.2 (Modality LUT: output units = m * SV + b).
     """
-    exact = torch.float32 if _is_exact_in_float32(stored, slope, intercept) else torch.float64
+    plain = _is_exact_in_float32(stored, slope, intercept)
+    exact = torch.float32 if plain else torch.float64
     slope, intercept = (
         values.to(exact).to(stored.device).reshape(-1, 1, 1) for values in (slope, intercept)
     )
-    hu = stored.to(exact).mul_(slope).add_(intercept).clamp_(*HU_RANGE)
-    return hu.to(torch.float32)
+    hu = stored.to(exact)
+    if not plain or stored.device.type == "mps":
+        hu = hu.mul_(slope)
+    return hu.add_(intercept).clamp_(*HU_RANGE).to(torch.float32)
 
 
 def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
@@ -67,8 +70,12 @@ def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
     """
     if any(width <= 0 for _, width in windows):
         raise ValueError(f"window widths must be positive, got {list(windows)}")
-    channels = [(hu - (level - width / 2)).div_(width).clamp_(0, 1) for level, width in windows]
-    return torch.stack(channels, dim=1)
+    images = hu.new_empty(len(hu), len(windows), *hu.shape[1:])
+    for channel, (level, width) in enumerate(windows):
+        lowest = level - width / 2
+        above = hu - lowest if lowest else hu
+        torch.div(above, width, out=images[:, channel]).clamp_(0, 1)
+    return images
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -214,7 +221,7 @@ def to_input(
         torch.tensor(values, dtype=torch.float32, device=images.device).reshape(1, 3, 1, 1)
         for values in (recipe.mean, recipe.std)
     )
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 def _is_exact_in_float32(stored: Tensor, slope: Tensor, intercept: Tensor) -> bool:

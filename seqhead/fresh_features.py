@@ -20,7 +20,7 @@ from seqhead.errors import FeaturesError
 from seqhead.members import Member
 from seqhead.sampling import even_places
 
-_LOOKAHEAD = 64
+_LOOKAHEAD, _MESSAGE_SLICES = 64, 4
 _MOST_KEPT = 256  # decoded slices in memory, 0.5 MB each; others are decoded once more
 
 
@@ -214,7 +214,9 @@ class _Slices:
     def _decode(self, jobs: Sequence[DecodeJob]) -> Generator[Outcome, None, None]:
         if not jobs:
             return
-        results = isolated_map(decode_slice, jobs, workers=self._crew, lookahead=_LOOKAHEAD)
+        results = isolated_map(
+            decode_slice, jobs, workers=self._crew, lookahead=_LOOKAHEAD, chunk=_MESSAGE_SLICES
+        )
         with closing(results):
             for _, outcome in results:
                 if isinstance(outcome, Decoded):

@@ -10,6 +10,7 @@ from featurecache.catalogue import read_catalogue
 from featurecache.errors import UsageError
 from featurecache.identifiers import Identifiers
 from featurecache.index import Index
+from featurecache.local_storage import LocalStorage
 from featurecache.new_part import add_part
 from featurecache.rows import RowSource
 
@@ -26,10 +27,10 @@ def found(tmp_path, scanned, write_series):
 
 @pytest.fixture
 def store(tmp_path, found):
-    path = tmp_path / "c.zarr"
-    arrays.create_store(path, KEY.digest)
-    assert add_part(path, found.index, KEY, read_catalogue(found.index, KEY)) == 0
-    return path
+    storage = LocalStorage(tmp_path / "c.zarr")
+    arrays.create_store(storage, KEY.digest)
+    assert add_part(storage, found.index, KEY, read_catalogue(found.index, KEY)) == 0
+    return storage
 
 
 def test_every_row_leads_to_its_slice(found, store):

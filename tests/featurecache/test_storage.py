@@ -282,7 +282,9 @@ def test_of_two_rivals_that_try_a_unit_again_one_at_a_time_does(
     def job(status):
         def update(storage):
             array = FeatureArray(storage, 0, "toy", writable=True)
-            wanted = array.read_status()[:4] == 8
+            status_now = array.read_status()
+            again = array.interrupted_rows(status_now, array.units_done()) | (status_now == 8)
+            wanted = again[:4]
             array.update_unit(0, VALUES[:4], np.array(status, "uint8"), wanted)
 
         return update
