@@ -269,9 +269,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         return weights
 
     def second_rows(self, X: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Say of which slices `predict_proba` reads the second feature set.
-
-        The others need not be computed: whatever stands there, probabilities of `X` are the same.
+        """Say of which slices `predict_proba` reads the second feature set; others may be anything.
 
         Parameters
         ----------
