@@ -161,8 +161,10 @@ def _zoomed(made: Composition, system: System, head: HeadConfig) -> None:
     overview = len(made.blocks) - 1
     chosen = (close, weights) if zoom.choose == "attention" else (close,)
     how = "of the highest attention" if zoom.choose == "attention" else "at random"
-    made.add(f"{zoom.slices} slices {how}", f"{zoom.slices} × {zoom.features}", "fixed", column=2,
-             inputs=chosen)  # fmt: skip
+    made.add(
+        f"{zoom.slices} key slices", f"{zoom.slices} × {zoom.features}", "fixed", note=how,
+        column=2, inputs=chosen,
+    )  # fmt: skip
     _branch(made, zoom.branch, zoom.features, str(zoom.slices), 2)
     closer = len(made.blocks) - 1
     made.add("sum of both vectors", made.blocks[closer].shape, "fixed", column=1,
