@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-headers bench-extract bench-scan bench-store docs clean
+.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-headers bench-extract bench-scan bench-store bench-systems docs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -61,9 +61,12 @@ bench-scan: setup  ## seconds from a DICOM folder to probabilities, one scan at 
 bench-store: setup  ## seconds to write and read 739,714 rows beside a memory map and others
 	$(BIN)/python benchmarks/bench_store.py $(ARGS)
 
+bench-systems: setup  ## every published system on synthetic patients, beside the baseline
+	$(BIN)/python benchmarks/bench_systems.py $(ARGS)
+
 docs: setup  ## HTML documentation in docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
 clean:  ## remove what the targets made, but not .venv/
-	rm -rf demo build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo build dist docs/_build docs/systems .pytest_cache .mypy_cache .ruff_cache .hypothesis

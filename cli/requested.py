@@ -73,7 +73,7 @@ def requested(context: click.Context, options: dict[str, Any], rules: tuple[str,
         return Requested(feature_sets(**sets), RunOptions(**run), selection(rules))
     _check_left_open(context, system)
     features = _features_of(system, sets, context)
-    return Requested(features, RunOptions(**run), _selection_of(system, rules))
+    return Requested(features, RunOptions(**run), selection_of(system, rules))
 
 
 def _check_left_open(context: click.Context, system: str) -> None:
@@ -101,8 +101,20 @@ def _features_of(
     return with_views(features, sets["views"], sets["view_seed"])
 
 
-def _selection_of(system: str, rules: tuple[str, ...]) -> "Selection":
-    """What ``--select`` says, else the system, else the project."""
+def selection_of(system: str, rules: tuple[str, ...]) -> "Selection":
+    """Which series an extraction for a system uses.
+
+    Parameters
+    ----------
+    system : str
+        Its name.
+    rules : tuple of str
+        What ``--select`` said; else the system says it, else the project.
+
+    Returns
+    -------
+    Selection
+    """
     from cli.tasks import selection
     from featurecache.select import Selection
     from seqhead.systems import extraction

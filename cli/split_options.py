@@ -34,9 +34,10 @@ _OPTIONS = (
     ),
     click.option(
         "--protocol",
-        type=click.Choice(["sdlm", "xception-rnn"]),
+        type=click.Choice(["paper", "sdlm", "xception-rnn"]),
         help="Split as this paper did, which LEAKS patients from training into the test; only to "
-        "compare with its figures.",
+        "compare with its figures. paper: as the paper of --system did, leak or not, and with its "
+        "threshold.",
     ),
     click.option(
         "--duplicate-scans",

@@ -1,6 +1,14 @@
 """Sphinx configuration: MyST pages, no remote assets."""
 
+import sys
 from importlib.metadata import version as _version
+from pathlib import Path as _Path
+
+sys.path.insert(0, str(_Path(__file__).parent))
+
+import generate_systems
+
+generate_systems.write(_Path(__file__).parent / "systems")
 
 project = "featurecache"
 author = "the featurecache authors"

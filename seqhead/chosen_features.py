@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from featurecache.errors import StoreIncompleteError
 from featurecache.store import FeatureSet, FeatureStore
 from seqhead.cohort import choose_features
-from seqhead.config import SystemUse
+from seqhead.config import SplitConfig, SystemUse
 from seqhead.errors import FeaturesError
 from seqhead.options import FitOptions, chosen_system, system_changes
 from seqhead.sources import Opened, Sources, open_sources
@@ -56,13 +56,15 @@ def open_for_fit(sources: Sources, options: FitOptions) -> Opened:
     return replace(opened, second=second, system=use, level=system.level)
 
 
-def system_notes(use: SystemUse | None) -> list[str]:
+def system_notes(use: SystemUse | None, split: SplitConfig) -> list[str]:
     """What a user should know of the system that a run is of.
 
     Parameters
     ----------
     use : SystemUse or None
         The system, and what is not as it says.
+    split : SplitConfig
+        How the run splits.
 
     Returns
     -------
@@ -70,7 +72,10 @@ def system_notes(use: SystemUse | None) -> list[str]:
     """
     if use is None:
         return []
-    notes = [f"split in the paper of {use.name}: {load_system(use.name).split.paper}"]
+    paper = load_system(use.name).split
+    same = (split.protocol, split.folds) == (paper.protocol, paper.folds)
+    hint = "" if same else ". This fit splits otherwise; --protocol paper splits so"
+    notes = [f"split in the paper of {use.name}: {paper.paper}{hint}"]
     if use.changed:
         notes.append(f"not as {use.name} has it: {', '.join(use.changed)}")
     if use.other_features:

@@ -14,6 +14,7 @@ from seqhead.config import RunConfig
 from seqhead.evaluate import evaluate_predictions
 from seqhead.fit import FitReport, Job, fit, fit_split, notes_of
 from seqhead.options import FitOptions
+from seqhead.paper_split import as_the_paper
 from seqhead.run import Run, member_name
 from seqhead.run_folder import RunDraft, RunFolder, run_folder
 from seqhead.run_log import RunLog
@@ -111,7 +112,7 @@ def fit_as_split(
     project: Path | None = None,
     progress: Progress | None = None,
 ) -> FitReport | CrossValidationReport:
-    """Fit once or once for each fold, as the options or the split file ask for.
+    """Fit once or once for each fold, as the options, the split file or a paper ask for.
 
     Parameters
     ----------
@@ -127,6 +128,7 @@ def fit_as_split(
     LabelError, SplitError, FitError, RunError, StoreError
         As `seqhead.fit.fit`.
     """
+    splitting = as_the_paper(splitting, options)
     crossed = splitting.folds is not None
     if splitting.file is not None:
         crossed = read_split_file(splitting.file).folds is not None
@@ -179,7 +181,8 @@ def cross_validate(
             draft = _pooled(plan, pool, splitting)
         stem = f"{draft.config.stem}-{plan.config.folds}-fold"
         run = folder.publish(replace(draft, log=log.text()), stem)
-    notes = [*opened.labels.notes, *cohort.notes, *system_notes(opened.system), *plan.notes]
+    of_system = system_notes(opened.system, plan.config)
+    notes = [*opened.labels.notes, *cohort.notes, *of_system, *plan.notes]
     notes += notes_of(plan.cohort)
     return CrossValidationReport(run, plan.cohort, pool.members, notes)
 

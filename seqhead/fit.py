@@ -184,7 +184,8 @@ def fit(
         job = Job(opened, options, splitting, sources.relative_to(project), progress)
         fitted = fit_split(job, plan.cohort, plan.assignments[0], plan.config, log)
         run = folder.publish(fitted.draft, fitted.draft.config.stem)
-    notes = [*opened.labels.notes, *cohort.notes, *system_notes(opened.system), *plan.notes]
+    of_system = system_notes(opened.system, plan.config)
+    notes = [*opened.labels.notes, *cohort.notes, *of_system, *plan.notes]
     notes += notes_of(plan.cohort, plan.assignments[0])
     protocol = plan.config.protocol
     leak = measure_leak(fitted.draft.folds, protocol) if protocol else None

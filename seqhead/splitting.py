@@ -21,7 +21,8 @@ class Splitting(BaseModel):
     file : Path or None
         A split or folds that are given, see `seqhead.split_file`.
     protocol : str or None
-        A published protocol that does not keep patients together, see `seqhead.protocols`.
+        A published protocol that does not keep patients together, see `seqhead.protocols`; or
+        ``"paper"``: that of the system that is fitted, see `seqhead.paper_split`.
     duplicate_scans : str
         What becomes of one scan under two patients: ``"refuse"``, or ``"together"``: they count
         as one patient.

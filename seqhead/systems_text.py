@@ -55,7 +55,8 @@ def description_text(description: Description) -> list[str]:
     system = description.system
     lines = [
         f"{system.name}: {system.title}",
-        f"paper {system.paper}, on {system.dataset}; level {system.level}, {system.input}",
+        f"paper {system.paper}, on {system.dataset} ({system.amount}); level {system.level}, "
+        f"{system.input}",
         "",
         *_layer_table(description),
         *_features(system),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,31 +137,35 @@ def write_reads(path: Path) -> None:
             writer.writerow([f"CQ500-CT-{patient}", "B1", *truth, *odd_one_out, *truth])
 
 
-@pytest.fixture(scope="module")
-def cq500(tmp_path_factory: pytest.TempPathFactory, draw) -> Path:
-    """Folder with ``reads.csv`` and the tree as CQ500's archives unpack."""
-    root = tmp_path_factory.mktemp("cq500")
+def write_cq500(root: Path, draw: Callable, tree: dict = CQ500_SERIES, n: int = N_CQ500) -> Path:
+    """``reads.csv`` and the tree as CQ500's archives unpack."""
     write_reads(root / "reads.csv")
     (root / "scans/CQ500CT10 CQ500CT10/Unknown Study").mkdir(parents=True)
-    for patient, every_series in CQ500_SERIES.items():
-        hu = draw(patient, N_CQ500)
+    for patient, every_series in tree.items():
+        hu = draw(patient, n)
         study = f"1.2.276.{patient + 1}"
         spelled = f"CQ500-CT-{patient}" if patient % 2 else f"CQ500CT{patient}"
         name = f"CQ500CT{patient}"
         for number, (folder, description, kernel, _) in enumerate(every_series, start=1):
             target = root / "scans" / f"{name} {name}" / "Unknown Study" / folder
             target.mkdir(parents=True)
-            for k in range(N_CQ500):
+            for k in range(n):
                 series = f"{study}.{number}"
                 ds = image(f"{series}.{k + 1}", series, study, spelled, 5.0 * k)
                 ds.SOPClassUID, ds.ImageType = CTImageStorage, ["ORIGINAL", "PRIMARY", "AXIAL"]
-                ds.PatientName, ds.InstanceNumber = spelled, N_CQ500 - k
+                ds.PatientName, ds.InstanceNumber = spelled, n - k
                 ds.SeriesDescription, ds.ConvolutionKernel = description, kernel
                 thin = "THIN" in description or description == "0.625mm"
                 ds.SliceThickness = 0.625 if thin else 5
                 store_pixels(ds, hu[k], bits=16, signed=True, intercept=-1024)
                 ds.save_as(target / f"CT{k:06d}.dcm", enforce_file_format=True)
     return root
+
+
+@pytest.fixture(scope="module")
+def cq500(tmp_path_factory: pytest.TempPathFactory, draw) -> Path:
+    """Folder with ``reads.csv`` and the tree."""
+    return write_cq500(tmp_path_factory.mktemp("cq500"), draw)
 
 
 def cq500_keys(used: bool) -> set[str]:
@@ -230,6 +235,57 @@ def test_scan_shows_what_is_left_out_and_more_rules_add_to_the_preset(
     of_folder = run("fc", "scan", "--explain", path).stdout
     assert f"{N_CQ500}  skipped: not selected: description matches *CONTRAST*" in of_folder
     assert "  used" not in of_folder
+
+
+@pytest.fixture
+def few(tmp_path: Path, draw) -> Path:
+    """Two slices a series, two series of most patients."""
+    tree = {patient: [PLAIN, THIN] if patient < 6 else [THIN] for patient in range(10)}
+    return write_cq500(tmp_path, draw, tree, n=2)
+
+
+@pytest.mark.slow
+def test_sdlm_is_reproduced_from_dicom_to_its_table(few: Path, work: Path) -> None:
+    command = ("reproduce", "sdlm", few / "scans", "--labels", few / "reads.csv",
+               "--labels-format", "cq500", "--weights", "random:0")  # fmt: skip
+
+    text = run("seqhead", *command).stdout
+
+    table = {line[:15].strip(): line.split() for line in text.splitlines()}
+    assert table["micro F1"][2] == "0.6412"
+    assert table["parameters"][1:] == ["5,382,153"] * 3
+    assert "32 files seen = 32 used + 0 skipped + 0 failed" in text
+    assert "16 series of 10 patients (32 slices), labels of reads.csv" in text
+    assert "random:0, untrained" in text
+    assert "LEAKS: " in text
+    assert "no patient is on two sides" in text
+    assert "size of the GRU: 1,024 units" in text
+    assert "settings" not in text
+
+
+def test_a_reproduction_goes_on_where_it_was_stopped(few: Path, work: Path) -> None:
+    command = ("reproduce", "sdlm-densenet121-gru", few / "scans", "--labels", few / "reads.csv",
+               "--labels-format", "cq500", "--weights", "random:0", "--set", "training.epochs=1",
+               "--set", "head.hidden=8")  # fmt: skip
+
+    text = run("seqhead", *command).stdout
+
+    assert "micro F1" in text
+    assert "here:  training.epochs=1, head.hidden=8" in text
+    runs = work / "reproduce/sdlm-densenet121-gru"
+    written = {path: path.stat().st_mtime_ns for path in (runs / "paper").iterdir()}
+    shutil.rmtree(runs / "patients")
+    again = document("seqhead", *command, "--json")
+    assert again["slices_this_run"] == 0, "features are there"
+    assert [(one["split"], one["fitted_now"]) for one in again["runs"]] == [
+        ("paper", False), ("patients", True)
+    ]  # fmt: skip
+    assert {path: path.stat().st_mtime_ns for path in (runs / "paper").iterdir()} == written
+    assert json.loads((runs / "reproduction.json").read_text()) == again
+    reads = (few / "reads.csv").read_text()
+    (few / "reads.csv").write_text(reads.replace("CQ500-CT-9,B1,0", "CQ500-CT-9,B1,1"))
+    refused = run("seqhead", *command, expected=2).output
+    assert "was begun with other inputs (labels differ)" in refused
 
 
 # --------------------------------------------------------------------------- RSNA 2019
@@ -349,3 +405,36 @@ def test_rsna_values_are_exact_hounsfield_units_wrapped_or_not(rsna: Rsna, work:
             np.testing.assert_array_equal(to_hu(decode_slice(job)), rsna.hu[sop_uid])
             compared += 1
     assert compared == len(rsna.hu) - 1
+
+
+@pytest.mark.slow
+def test_a_rule_over_slices_is_reproduced_from_dicom_with_its_failed_slice(
+    rsna: Rsna, work: Path
+) -> None:
+    found = document(
+        "seqhead", "reproduce", "any", rsna.folder, "--labels", rsna.labels, "--labels-format",
+        "rsna", "--weights", "random:0", "--set", "training.epochs=2", "--json", expected=3,
+    )  # fmt: skip
+    assert (found["files"]["failed"], found["slices_failed"]) == (1, 1)
+    (only,) = found["runs"]
+    assert (only["split"], only["leak"], only["run"]) == (
+        "patients",
+        None,
+        "reproduce/any/patients",
+    )
+    rows = {(row["of"], row["metric"]): row["paper"] for row in found["rows"]}
+    assert rows == {("macro", "precision"): 0.9359, ("macro", "recall"): 0.9303,
+                    ("macro", "f1"): 0.9265}  # fmt: skip
+    assert found["left_out"]["partial_series"]
+
+
+def test_labels_that_will_not_do_are_refused_before_anything_is_read(
+    cq500: Path, work: Path
+) -> None:
+    command = ("reproduce", "xception", cq500 / "scans", "--labels", cq500 / "reads.csv",
+               "--labels-format", "cq500", "--weights", "random:0")  # fmt: skip
+    refused = run("seqhead", *command, expected=2).output
+    assert "xception learns slices, and reads.csv labels each patient" in refused
+    assert list(work.iterdir()) == []
+    assert "is not a system" in run("seqhead", "reproduce", "sdlm2", cq500, expected=2).output
+    assert "no labels" in run("seqhead", "reproduce", "sdlm", cq500, expected=2).output

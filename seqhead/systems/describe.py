@@ -104,8 +104,8 @@ class Description:
             "extract": [extract_command(spec) for spec in self.system.features],
             **self.system.model_dump(
                 mode="json",
-                include={"features", "select", "head", "training", "label_weights", "svm", "rule",
-                         "split", "metrics", "choices"},
+                include={"amount", "features", "select", "head", "training", "label_weights", "svm",
+                         "rule", "slices", "split", "metrics", "choices"},
             ),
         }  # fmt: skip
 

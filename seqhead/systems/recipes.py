@@ -1,8 +1,10 @@
 """The features that a system wants, and whether a feature set is of that recipe."""
 
+import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from featurecache.framing import parse_framing
@@ -36,13 +38,15 @@ class Extraction:
     select: tuple[str, ...]
 
 
-def extraction(name: str) -> Extraction:
+def extraction(name: str, weights: str | None = None) -> Extraction:
     """Say what ``featurecache extract --system NAME`` extracts.
 
     Parameters
     ----------
     name : str
         A system.
+    weights : str or None
+        Other weights than the system's; the feature sets then have names of their own.
 
     Returns
     -------
@@ -59,7 +63,29 @@ def extraction(name: str) -> Extraction:
             f"{system.name} is a rule over predictions of slices: it reads no features of its own"
         )
     unique = {spec.name: extract_options(spec) for spec in system.features}
-    return Extraction(tuple(unique.values()), system.select)
+    sets = tuple(unique.values())
+    if weights is not None:
+        sets = tuple(replace(one, weights=weights, name=other_name(one, weights)) for one in sets)
+    return Extraction(sets, system.select)
+
+
+def other_name(options: FeatureOptions, weights: str) -> str:
+    """Name a feature set of other weights than a system's.
+
+    Parameters
+    ----------
+    options : FeatureOptions
+        As the system has it.
+    weights : str
+        What ``--weights`` says.
+
+    Returns
+    -------
+    str
+        For example ``"sdlm-vgg16-random-0"``.
+    """
+    tag = Path(weights).stem if Path(weights).suffix else weights
+    return f"{options.feature_name}-{re.sub(r'[^A-Za-z0-9]+', '-', tag).strip('-')}"[:64]
 
 
 def extract_options(spec: FeatureSpec) -> FeatureOptions:

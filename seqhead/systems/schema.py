@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from seqhead.config import SvmConfig
 from seqhead.head_config import HeadConfig
 from seqhead.rules import parse_rule
-from seqhead.splits import DEFAULT_FRACTIONS
 from seqhead.train_config import TrainConfig
 
 
@@ -46,29 +45,27 @@ class FeatureSpec(_Table):
 
 
 class SystemSplit(_Table):
-    """How the paper parts training from test.
+    """How the paper parts training from test: ``--protocol paper``.
 
     Attributes
     ----------
-    kind : str
-        ``"holdout"`` or ``"folds"``.
-    fractions : tuple of float
-        Shares of the patients to learn from, to stop on, and to test on.
+    protocol : str or None
+        A split that does not keep patients together, see `seqhead.protocols`.
     folds : int or None
-        Of a cross-validation.
+        Of a cross-validation; here patients stay together. Without either, patients are split as
+        in any other fit.
     paper : str
         What the paper did.
     """
 
-    kind: Literal["holdout", "folds"] = "holdout"
-    fractions: tuple[float, float, float] = DEFAULT_FRACTIONS
+    protocol: Literal["sdlm", "xception-rnn"] | None = None
     folds: int | None = Field(None, gt=1)
     paper: str
 
     @model_validator(mode="after")
-    def _folds_of_folds(self) -> "SystemSplit":
-        if (self.kind == "folds") != (self.folds is not None):
-            raise ValueError("a split of kind 'folds' says how many, and no other does")
+    def _one_way(self) -> "SystemSplit":
+        if self.protocol is not None and self.folds is not None:
+            raise ValueError("a split is a protocol or folds, not both")
         return self
 
 
@@ -78,14 +75,14 @@ class SystemMetrics(_Table):
     Attributes
     ----------
     threshold : float or None
-        From this probability on a finding counts as predicted; None: a chosen operating point.
+        From this probability on a finding counts as predicted; None: as validation patients choose.
     average : str
         ``"micro"``, ``"macro"`` or ``"none"``: each label for itself.
     main : str
         The metric that the paper compares with.
     """
 
-    threshold: float | None = 0.5
+    threshold: float | None = None
     average: Literal["micro", "macro", "none"] = "macro"
     main: str = "f1"
 
@@ -125,8 +122,8 @@ class System(_Table):
         What it is, in one line.
     paper : str
         The paper.
-    dataset : str
-        What the reported numbers were measured on.
+    dataset, amount : str
+        What the reported numbers were measured on, and how much of it there was.
     level : str
         ``"series"`` or ``"slice"``.
     labels : tuple of str
@@ -143,6 +140,8 @@ class System(_Table):
         A linear SVM.
     rule : str or None
         A rule over the predictions of slices.
+    slices : str or None
+        Of a rule: the system whose slices ``seqhead reproduce`` combines.
     split : SystemSplit
     metrics : SystemMetrics
     choices : tuple of Choice
@@ -155,6 +154,7 @@ class System(_Table):
     title: str
     paper: str
     dataset: str
+    amount: str
     level: Literal["series", "slice"]
     labels: tuple[str, ...] = Field(min_length=1)
     select: tuple[str, ...] = ("all",)
@@ -164,6 +164,7 @@ class System(_Table):
     label_weights: dict[str, float] = {}
     svm: SvmConfig | None = None
     rule: str | None = None
+    slices: str | None = None
     split: SystemSplit
     metrics: SystemMetrics = SystemMetrics()
     choices: tuple[Choice, ...] = ()
@@ -186,6 +187,8 @@ class System(_Table):
         given = [part is not None for part in (self.head, self.svm, self.rule)]
         if sum(given) != 1 or (self.head is None) != (self.training is None):
             raise ValueError("a system has a head with its training, or an svm, or a rule")
+        if (self.rule is None) != (self.slices is None):
+            raise ValueError("a rule says whose slices it combines, and nothing else does")
         if self.rule is not None:
             parse_rule(self.rule)
         wanted = 0 if self.rule else 1

@@ -64,6 +64,22 @@ def test_latency_benchmark_verifies_and_measures_every_step(tmp_path: Path) -> N
     assert "RTX 2070" in printed
 
 
+@pytest.mark.slow
+def test_systems_benchmark_sets_every_kind_of_system_beside_the_baseline(tmp_path: Path) -> None:
+    out = str(tmp_path / "found.json")
+    only = ["sdlm-vgg16-gru", "sdlm-vgg19-gru", "drct2", "svm", "xception-gru", "max"]
+    printed = run("bench_systems.py", "--quick", "--only", *only, "--json", out)
+    rows = {row["system"]: row for row in json.loads(Path(out).read_text())["rows"]}
+    assert set(rows) == set(only)
+    assert (rows["xception-gru"]["level"], rows["max"]["level"]) == ("slice", "series")
+    assert rows["max"]["n"] == rows["drct2"]["n"] == 12 < rows["xception-gru"]["n"]
+    for row in rows.values():
+        assert row["difference"] == pytest.approx(row["auc"] - row["baseline"])
+    assert rows["sdlm-vgg16-gru"]["auc"] == rows["sdlm-vgg19-gru"]["auc"], "one fit"
+    assert len({row["baseline"] for row in rows.values()}) == 2, "one a level"
+    assert "of 6 are above the baseline" in printed
+
+
 def test_copies_of_phantom_files_are_images_of_their_own(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from phantom_files import write_slices\n"
