@@ -10,6 +10,7 @@ from cli.compare import compare
 from cli.evaluate import evaluate
 from cli.options import json_option, key_option, labels_options, store_argument
 from cli.split_options import split_options
+from cli.sweep import sweep
 from cli.systems import describe, system_options, systems
 from featurecache.location import Location
 
@@ -280,6 +281,7 @@ def predict(
 
 main.add_command(evaluate)
 main.add_command(compare)
+main.add_command(sweep)
 
 main.add_command(systems)
 main.add_command(describe)
