@@ -129,15 +129,16 @@ def sweep(
 
     Exit code 3 if candidates could not be fitted, or series have no features; they are listed.
     """
+    if print_search:
+        from seqhead.sweeps.search_file import default_search
+
+        echo(default_search(given["level"] or "series").rstrip("\n"))
+        return
     wait_without_spinning()
     from cli.heads import remember, sweep_progress
-    from cli.sweep_request import begun_or_continued, default_search_text
+    from cli.sweep_request import begun_or_continued
     from seqhead.sweep_text import sweep_text
-    from seqhead.sweeps.sweep import varied_texts
 
-    if print_search:
-        echo(default_search_text(given["level"]))
-        return
     with sweep_progress() as progress:
         report = begun_or_continued(
             context, store, given, jobs=jobs, device=device, progress=progress
@@ -148,5 +149,5 @@ def sweep(
     if as_json:
         echo_json(document)
     else:
-        echo("\n".join(sweep_text(document, varied_texts(report))))
+        echo("\n".join(sweep_text(document)))
     context.exit(report.exit_code)

@@ -12,7 +12,7 @@ from featurecache.location import Location
 from featurecache.project import load_project
 from seqhead.splitting import Splitting, parse_splitting
 from seqhead.sweeps.folder import SweepFolder
-from seqhead.sweeps.search_file import default_search, parse_grid, read_search
+from seqhead.sweeps.search_file import parse_grid, read_search
 from seqhead.sweeps.settings import Request, parse_request
 from seqhead.sweeps.sweep import SweepReport, continue_sweep, sources_of
 from seqhead.sweeps.sweep import sweep as run_sweep
@@ -21,21 +21,6 @@ _FILES = ("labels", "labels_format", "slice_labels", "key")
 _ALSO_TO_CONTINUE = {"key", "jobs", "device", "as_json", "store", "print_search"}
 
 Progress = Callable[[int, int, float | None], None]
-
-
-def default_search_text(level: str | None) -> str:
-    """The search file that is used where none is given.
-
-    Parameters
-    ----------
-    level : str or None
-        ``"series"`` (the default) or ``"slice"``.
-
-    Returns
-    -------
-    str
-    """
-    return default_search(level or "series").rstrip("\n")
 
 
 def begun_or_continued(
@@ -70,11 +55,9 @@ def begun_or_continued(
         STORE is a sweep, and options say otherwise.
     """
     if isinstance(store, Path) and SweepFolder(store).is_sweep:
-        chosen = given_options(context, dict.fromkeys(context.params))
-        # what the project says of labels is no choice of this command line
         commandline = click.core.ParameterSource.COMMANDLINE
         other = [
-            name for name in chosen
+            name for name in context.params
             if name not in _ALSO_TO_CONTINUE
             and context.get_parameter_source(name) is commandline
         ]  # fmt: skip

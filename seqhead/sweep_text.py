@@ -1,8 +1,8 @@
 """What ``seqhead sweep`` prints."""
 
+from collections import Counter
 from typing import Any
 
-from seqhead.sweeps.candidates import value_text
 from seqhead.sweeps.page import METRIC_WORDS
 from seqhead.text import interval, number, table
 from seqhead.words import plural
@@ -10,15 +10,13 @@ from seqhead.words import plural
 _SHOWN = 10
 
 
-def sweep_text(document: dict[str, Any], varied: dict[int, str]) -> list[str]:
+def sweep_text(document: dict[str, Any]) -> list[str]:
     """Lines for a terminal.
 
     Parameters
     ----------
     document : dict
         Of ``seqhead sweep --json``.
-    varied : dict of int to str
-        Trial -> what of its candidate could have been otherwise.
 
     Returns
     -------
@@ -38,7 +36,7 @@ def sweep_text(document: dict[str, Any], varied: dict[int, str]) -> list[str]:
         "",
         *table(
             ["candidate", f"inner {metric}", "95 % interval", "parameters", "seconds", "trial"],
-            [_row(one, varied) for one in board if one["rank"] is not None][:_SHOWN],
+            [_row(one) for one in board if one["rank"] is not None][:_SHOWN],
         ),
         "",
     ]
@@ -47,10 +45,9 @@ def sweep_text(document: dict[str, Any], varied: dict[int, str]) -> list[str]:
     return [*lines, *_winner(document, metric), f"sweep: {document['sweep']}"]
 
 
-def _row(one: dict[str, Any], varied: dict[int, str]) -> list[str]:
-    what = ", ".join(filter(None, [one["model"], varied.get(one["trial"], "")]))
+def _row(one: dict[str, Any]) -> list[str]:
     return [
-        what,
+        ", ".join(filter(None, [one["model"], one["settings"]])),
         number(one["score"]),
         interval(one["score_ci"]).strip(" ()") or "n/a",
         f"{one['parameters']:,}" if one["parameters"] else "",
@@ -60,11 +57,12 @@ def _row(one: dict[str, Any], varied: dict[int, str]) -> list[str]:
 
 
 def _failures(board: list[dict[str, Any]]) -> list[str]:
+    """Why candidates failed, each reason once."""
     failed = [one for one in board if one["state"] == "failed"]
+    count = Counter((one["model"], one["error"]) for one in failed)
     return [
-        f"failed: {one['model']} "
-        f"({', '.join(f'{k} {value_text(v)}' for k, v in one['values'].items())}): {one['error']}"
-        for one in failed[:_SHOWN]
+        f"failed: {plural(number_of, model + ' candidate')}: {error}"
+        for (model, error), number_of in count.items()
     ]
 
 
@@ -77,8 +75,8 @@ def _winner(document: dict[str, Any], metric: str) -> list[str]:
     return [
         f"winner: trial {winner['trial']}. Its inner {metric} of {number(inner['score'])} is "
         f"optimistic, being the best of {others + 1};",
-        f"{document['within_noise']} of the {others} others are not clearly worse (the interval of "
-        "the difference holds 0)",
+        f"{document['within_noise']} of the {plural(others, 'other')} cannot be told from it (the "
+        "interval of the difference holds 0)",
         f"test {metric} of the winner, fitted again: {number(test['score'])}"
         f"{interval(test['score_ci'])} on {plural(document['patients']['test'], 'patient')} (mean "
         f"of {test['covers']} of {plural(test['labels'], 'label')})",

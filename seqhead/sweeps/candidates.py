@@ -3,19 +3,22 @@
 import json
 import shlex
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seqhead.cohort import Level
 from seqhead.errors import FitError
 from seqhead.options import FitOptions, parse_fit_options
 from seqhead.sweeps.space import FEATURES, Candidate, Space
 from seqhead.systems.loading import load_system
 
+if TYPE_CHECKING:
+    from seqhead.cohort import Level
+
+_IN_NAME = ("system", "head", "rnn", "bidirectional")
 _SPELLINGS = {"label_weights": "label-weight"}
 
 
 def fit_options(
-    candidate: Candidate, *, level: Level | None, seed: int, device: str = "auto"
+    candidate: Candidate, *, level: "Level | None", seed: int, device: str = "auto"
 ) -> FitOptions:
     """Options of the fit that a candidate is.
 
@@ -88,7 +91,7 @@ def model_name(candidate: Candidate) -> str:
 
 
 def varied_text(candidate: Candidate, space: Space) -> str:
-    """What of a candidate could have been otherwise, in words.
+    """What of a candidate could have been otherwise, in words; its name says the rest.
 
     Parameters
     ----------
@@ -103,10 +106,11 @@ def varied_text(candidate: Candidate, space: Space) -> str:
         For example ``"hidden 256, learning-rate 0.001"``.
     """
     fields = {**space.shared, **space.models.get(candidate.model, {})}
+    said = () if candidate.model else _IN_NAME
     shown = [
         f"{name.replace('_', '-')} {value_text(value)}"
         for name, value in candidate.values.items()
-        if not fields[name].fixed
+        if not fields[name].fixed and name not in said
     ]
     return ", ".join(shown)
 

@@ -1,5 +1,6 @@
 """Optuna's journal of a sweep: a line for each thing that happened, in a file many may write."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from seqhead.errors import SweepError
 from seqhead.sweeps.locks import take_lock
 
+_AGAIN = "What was tried cannot be told: sweep again into a new folder"
 _CHUNK_BYTES = 1 << 16
 
 
@@ -63,13 +65,30 @@ def open_journal(path: Path) -> JournalStorage:
         A line of it is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it did is the leaderboard's to say
+    _check_lines(path)
+    lock: Any = JournalLock(path)  # has what Optuna's locks have; their base is not public
     try:
-        lock: Any = JournalLock(path)  # has what Optuna's locks have; their base is not public
         return JournalStorage(JournalFileBackend(str(path), lock))
     except (ValueError, KeyError, AssertionError) as error:
-        raise SweepError(
-            f"{path} is damaged ({error}). Its trials cannot be told: sweep again into a new folder"
-        ) from error
+        raise SweepError(f"{path} is not the journal of a sweep: {error}. {_AGAIN}") from error
+
+
+def _check_lines(path: Path) -> None:
+    """Every whole line is a record; Optuna does not notice a last one that is not."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                if line.endswith(b"\n"):
+                    raise SweepError(
+                        f"{path} line {number} is damaged: {error}. {_AGAIN}"
+                    ) from None
+                return  # whoever wrote it was killed, or is writing
+            if not isinstance(record, dict) or "op_code" not in record:
+                raise SweepError(f"{path} line {number} is no record of Optuna's. {_AGAIN}")
 
 
 def drop_torn_line(path: Path) -> None:

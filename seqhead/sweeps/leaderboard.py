@@ -48,6 +48,7 @@ class Standing:
             "trial": self.entry.number + 1,
             "state": self.entry.state,
             "model": self.model,
+            "settings": self.varied,
             "values": dict(self.entry.candidate.values) if self.entry.candidate else {},
             "score": outcome.get("score"),
             "score_ci": outcome.get("score_ci"),
@@ -117,6 +118,7 @@ class Leaderboard:
             low, high = document.pop("score_ci") or (None, None)
             below, above = document.pop("difference_to_first_ci") or (None, None)
             values, labels = document.pop("values"), document.pop("labels")
+            del document["settings"]
             for name, column in (("epochs", "epochs_run"), ("best_epochs", "best_epoch")):
                 document[column] = " ".join(map(str, document.pop(name)))
             lines.append(

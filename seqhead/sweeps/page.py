@@ -3,7 +3,6 @@
 from importlib.resources import files
 from typing import Any
 
-from seqhead.sweeps.candidates import value_text
 from seqhead.text import number
 from seqhead.words import plural
 
@@ -33,14 +32,11 @@ def leaderboard_page(document: dict[str, Any]) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)  # fmt: skip
-    environment.filters |= {
-        "number": number, "value": value_text, "count": lambda n: f"{n:,}", "option": _option,
-    }  # fmt: skip
+    environment.filters |= {"number": number, "count": lambda count: f"{count:,}"}
     environment.globals |= {"plural": plural, "metric_words": METRIC_WORDS}
     template = files("seqhead.sweeps") / "files" / "leaderboard.html"
-    scale = _Scale.of(document)
     return environment.from_string(template.read_text(encoding="utf-8")).render(
-        **document, scale=scale, fields=_varied(document)
+        **document, scale=_Scale.of(document)
     )
 
 
@@ -67,16 +63,3 @@ class _Scale:
     def place(self, value: float) -> str:
         """Units from the left."""
         return f"{100 * (value - self.low) / (self.high - self.low):.2f}"
-
-
-def _option(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _varied(document: dict[str, Any]) -> list[str]:
-    """Fields that have more than one value among the candidates, in the order of their names."""
-    seen: dict[str, set[str]] = {}
-    for one in document["leaderboard"]:
-        for name, value in one["values"].items():
-            seen.setdefault(name, set()).add(value_text(value))
-    return [name for name, values in seen.items() if len(values) > 1]

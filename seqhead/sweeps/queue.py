@@ -19,20 +19,16 @@ from optuna.trial import FrozenTrial, TrialState
 from seqhead.sweeps.draws import draw, journalled, make_sampler, recall
 from seqhead.sweeps.journal import open_journal
 from seqhead.sweeps.locks import held, lives
+from seqhead.sweeps.outcome import Outcome
 from seqhead.sweeps.pruning import GivenUpError, falls_behind
 from seqhead.sweeps.settings import SweepSettings
 from seqhead.sweeps.space import Candidate, Space
-from seqhead.sweeps.trial import Outcome
 
 MOST_DEATHS = 10
 """A candidate whose processes died so often is not tried again: it may need more memory than is."""
 
 _STUDY = "sweep"
-_SETTLED = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "given up",
-    TrialState.FAIL: "failed",
-}
+_SETTLED = ("complete", "given up", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ class Entry:
     @property
     def settled(self) -> bool:
         """Whether it was tried to its end."""
-        return self.state in _SETTLED.values()
+        return self.state in _SETTLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +192,7 @@ class Queue:
         """
         taken.trial.set_user_attr("outcome", outcome.document())
         study = self._study()
-        if outcome.error is not None:
-            study.tell(taken.trial, state=TrialState.FAIL)
-        elif given_up or outcome.score is None:
+        if given_up or outcome.score is None:  # samplers take it for a bad one
             study.tell(taken.trial, state=TrialState.PRUNED)
         else:
             study.tell(taken.trial, outcome.score.value)
@@ -213,9 +207,14 @@ class Queue:
         return [self._entry(number, latest[number], tries[number] - 1) for number in sorted(latest)]
 
     def _entry(self, number: int, trial: FrozenTrial, deaths: int) -> Entry:
-        state = _SETTLED.get(trial.state, trial.state.name.lower())
+        outcome = trial.user_attrs.get("outcome", {})
+        state = {
+            TrialState.COMPLETE: "complete",
+            TrialState.PRUNED: "failed" if outcome.get("error") else "given up",
+            TrialState.RUNNING: "running",
+        }.get(trial.state, "waiting")  # FAIL: the process died, and a copy is being written
         known = recall({**_fixed(trial), **trial.params}, self.space)
-        return Entry(number, state, known, trial.user_attrs.get("outcome", {}), deaths)
+        return Entry(number, state, known, outcome, deaths)
 
     def _planned(self) -> Iterator[dict[str, Any]]:
         if self._settings.sampler != "grid":

@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from seqhead.cohort import Level
 from seqhead.config import MAX_CONFIG_BYTES, SourcesConfig
 from seqhead.errors import FitError, SweepError
 from seqhead.sweeps.space import Space, parse_space
 from seqhead.systems.loading import first_problem
 from seqhead.train_config import MAX_SEED
 
+Level = Literal["series", "slice"]
 Metric = Literal["auc", "average_precision", "log_loss", "brier"]
 LOWER_IS_BETTER = ("log_loss", "brier")
 """Metrics of which the lowest candidate wins."""
 
-_NOT_COMPARED = ("sources",)  # a store may lie elsewhere on another machine; digests say what it is
+_NOT_COMPARED = {"sources"}  # a store may lie elsewhere on another machine; digests say what it is
 
 
 class Request(BaseModel):
@@ -141,11 +141,14 @@ class SweepSettings(BaseModel):
         list of str
             Field, what is here, and what is there.
         """
-        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        mine, theirs = (
+            _flat(settings.model_dump(mode="json", exclude=_NOT_COMPARED))
+            for settings in (self, other)
+        )
         return [
-            f"{name}: {_short(mine[name])} here, {_short(theirs[name])} there"
-            for name in mine
-            if name not in _NOT_COMPARED and mine[name] != theirs[name]
+            f"{name} is {_short(mine.get(name))}, and was {_short(theirs.get(name))}"
+            for name in dict.fromkeys([*mine, *theirs])
+            if mine.get(name) != theirs.get(name)
         ]
 
 
@@ -210,6 +213,16 @@ def read_settings(path: Path) -> SweepSettings:
     return settings
 
 
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Values of tables in tables, and of lists of tables, by their names with points."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = {f"{one.get('name', place)}": one for place, one in enumerate(value)}
+    if not isinstance(value, dict):
+        return {name: value}
+    below = {f"{name}.{key}" if name else key: inner for key, inner in value.items()}
+    return {k: v for key, inner in below.items() for k, v in _flat(inner, key).items()}
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = "not given" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seqhead.cohort import Level
 from seqhead.errors import FitError
 from seqhead.head_config import RECURRENT
 from seqhead.options import idle_options
 from seqhead.sweeps.names import field_name
 from seqhead.sweeps.values import Choice, Values, parse_values
+
+if TYPE_CHECKING:
+    from seqhead.cohort import Level
 
 MODEL = "model"
 """The table of a search file that holds a table for each kind of model."""
@@ -55,7 +57,7 @@ class Space:
 
     shared: Mapping[str, Values]
     models: Mapping[str, Mapping[str, Values]]
-    level: Level
+    level: "Level"
 
     def candidate(self, pick: Pick) -> Candidate:
         """Choose a candidate.
@@ -180,7 +182,7 @@ class Space:
         return {name: fields[name] for name in [*ordered, *(f for f in fields if f not in ordered)]}
 
 
-def parse_space(document: Mapping[str, Any], level: Level) -> Space:
+def parse_space(document: Mapping[str, Any], level: "Level") -> Space:
     """Check a search space.
 
     Parameters
@@ -249,7 +251,7 @@ def _refuse_idle(space: Space) -> None:
                 raise FitError(f"{MODEL}.{model}: {field} has no effect on it. Leave it out")
 
 
-def _has_effect(field: str, chosen: Mapping[str, Any], level: Level) -> bool:
+def _has_effect(field: str, chosen: Mapping[str, Any], level: "Level") -> bool:
     """Whether a field does anything beside what is chosen."""
     if chosen.get("system") is not None:
         return True

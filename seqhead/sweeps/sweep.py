@@ -128,6 +128,7 @@ def sweep(
     asked = open_asked(sources, request)
     folder = SweepFolder(out or _default_path(asked, splitting, sources, project))
     prepared = prepare(asked, sources, splitting, folder, project)
+    asked.cohorts.clear()  # what trials see is in `prepared`
     return _run(folder, prepared, sources, project, jobs, device, progress)
 
 
@@ -165,23 +166,8 @@ def continue_sweep(
     sources = sources_of(saved, key, project)
     asked = open_asked(sources, request_of(saved))
     prepared = prepare(asked, sources, None, folder, project)
+    asked.cohorts.clear()
     return _run(folder, prepared, sources, project, jobs, device, progress)
-
-
-def varied_texts(report: SweepReport) -> dict[int, str]:
-    """What of each candidate could have been otherwise.
-
-    Parameters
-    ----------
-    report : SweepReport
-        What a sweep found.
-
-    Returns
-    -------
-    dict
-        Trial -> words.
-    """
-    return {one.entry.number + 1: one.varied for one in report.leaderboard.standings}
 
 
 def sources_of(settings: SweepSettings, key: Path | None, project: Path) -> Sources:
@@ -304,6 +290,8 @@ def _try_all(folder: SweepFolder, prepared: Prepared, jobs: int, device: str, vi
         work(folder, prepared.settings, prepared.data, device=device, settled=view.publish)
         return
     shared = share(prepared.data)
+    for cohort in prepared.data.cohorts:
+        cohort.X.clear()  # now the children have them, in memory once
     try:
         work_side_by_side(
             folder, shared, jobs=jobs, threads=max(1, default_workers() // jobs), device=device,

@@ -9,10 +9,11 @@ from seqhead.errors import FitError
 from seqhead.sweeps.candidates import fit_options
 from seqhead.sweeps.folder import SweepFolder
 from seqhead.sweeps.locks import sign_of_life
+from seqhead.sweeps.outcome import Outcome
 from seqhead.sweeps.pruning import GivenUpError
 from seqhead.sweeps.queue import Queue, Taken
 from seqhead.sweeps.settings import SweepSettings
-from seqhead.sweeps.trial import Outcome, run_trial
+from seqhead.sweeps.trial import run_trial
 from seqhead.sweeps.trial_data import TrialData
 
 _WAIT_S = 1.0  # until it is known whether those at work live
@@ -77,8 +78,17 @@ def _try(
         given_up = True
     except FitError as error:
         outcome.error = str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _wants_memory(error):
+            raise
         outcome.error = f"not enough memory: {error}"
     if outcome.score is not None:
         folder.keep_resamples(taken.number, outcome.score.resampled)
     queue.settle(taken, outcome, given_up=given_up)
+
+
+def _wants_memory(error: Exception) -> bool:
+    """Whether memory ran out, which torch says in several ways."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error)
