@@ -28,7 +28,7 @@ from seqhead.errors import SweepError
 from seqhead.sweeps.locks import held
 from seqhead.sweeps.settings import SweepSettings, read_settings
 
-_OURS = {"folder.lock", "split.csv", "inner.csv"}  # what is there before the settings are
+_BEFORE_SETTINGS = {"folder.lock", "resamples", "workers", "split.csv", "inner.csv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class SweepFolder:
         except OSError as error:
             raise SweepError(f"cannot write {self.path}: {error.strerror}") from error
         other = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
-        if not self.is_sweep and other - _OURS:
+        if not self.is_sweep and other - _BEFORE_SETTINGS:
             raise SweepError(f"{self.path} exists and is not a sweep: choose another --out")
         with held(self.path / "folder.lock"):
             yield

@@ -1,10 +1,10 @@
 """All candidates of a sweep, the best first."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import pandas as pd
 
 from seqhead.stats import percentile_interval
 from seqhead.sweeps.candidates import model_name, varied_text
@@ -128,7 +128,12 @@ class Leaderboard:
                 | {f"{self.metric}:{name}": value for name, value in labels.items()}
                 | {name.replace("_", "-"): value for name, value in values.items()}
             )
-        return pd.DataFrame(lines).to_csv(index=False)
+        columns = list(dict.fromkeys(name for line in lines for name in line))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        return text.getvalue()
 
 
 def make_leaderboard(

@@ -141,11 +141,11 @@ class Queue:
     def fill(self) -> None:
         """Make every candidate wait that does not yet; safe to be repeated."""
         with held(self._lock):
-            up = self._settings.maximise
-            direction = StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE
-            study = optuna.create_study(
-                storage=self._storage, study_name=_STUDY, direction=direction, load_if_exists=True
-            )
+            if all(one.study_name != _STUDY for one in self._storage.get_all_studies()):
+                up = self._settings.maximise
+                direction = StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE
+                self._storage.create_new_study([direction], _STUDY)
+            study = self._study()
             there = {_number(trial) for trial in study.get_trials(deepcopy=False)}
             for number, picked in enumerate(self._planned()):
                 if number not in there:
@@ -232,20 +232,20 @@ class Queue:
             tries = sum(_number(other) == number for other in trials)
             copied = any(other.user_attrs.get("repeats") == trial.number for other in trials)
             if tries > MOST_DEATHS and not copied:
-                self._fail(trial, f"its process died {tries} times, perhaps for want of memory")
+                why = f"its process died {tries} times, perhaps for want of memory"
+                self._end(trial, TrialState.PRUNED, outcome=Outcome(error=why).document())
                 continue
             if not copied:
                 params = {**_fixed(trial), **trial.params}
                 attributes = {"candidate": number, "repeats": trial.number}
                 self._study().enqueue_trial(params, user_attrs=attributes)
-            self._storage.set_trial_user_attr(
-                self._id(trial), "interrupted", "the process that tried it ended"
-            )
-            self._storage.set_trial_state_values(self._id(trial), TrialState.FAIL)
+            self._end(trial, TrialState.FAIL, interrupted="its process ended")
 
-    def _fail(self, trial: FrozenTrial, why: str) -> None:
-        self._storage.set_trial_user_attr(self._id(trial), "outcome", Outcome(error=why).document())
-        self._storage.set_trial_state_values(self._id(trial), TrialState.FAIL)
+    def _end(self, trial: FrozenTrial, state: TrialState, **why: Any) -> None:
+        """End a trial that is not ours, with the reason."""
+        for name, value in why.items():
+            self._storage.set_trial_user_attr(self._id(trial), name, value)
+        self._storage.set_trial_state_values(self._id(trial), state)
 
     def _study(self, sampler: Any = None) -> optuna.Study:
         """A study without a cache: others write too."""

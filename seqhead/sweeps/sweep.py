@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featurecache.pool import default_workers
+from seqhead.errors import SweepError
 from seqhead.run_folder import next_run_path
 from seqhead.sources import Sources
 from seqhead.splitting import Splitting
@@ -219,10 +220,18 @@ def _default_path(asked: Asked, splitting: Splitting, sources: Sources, project:
     stem = next(iter(names)) if len(names) == 1 else "features"
     sweeps = project / "sweeps"
     for path in sorted(sweeps.glob(f"{stem}-*"), key=lambda path: path.stat().st_mtime_ns)[::-1]:
-        folder = SweepFolder(path)
-        if folder.is_sweep and same_settings(asked, sources, splitting, folder, project):
+        if _is_same(SweepFolder(path), asked, splitting, sources, project):
             return path
     return next_run_path(sweeps, stem)
+
+
+def _is_same(
+    folder: SweepFolder, asked: Asked, splitting: Splitting, sources: Sources, project: Path
+) -> bool:
+    try:
+        return folder.is_sweep and same_settings(asked, sources, splitting, folder, project)
+    except SweepError:  # damaged, or of another version: not the one that is looked for
+        return False
 
 
 class _View:

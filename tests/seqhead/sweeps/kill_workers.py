@@ -22,13 +22,13 @@ spec.loader.exec_module(tests)
 
 def work(folder: Path) -> None:
     """Take and settle until nothing is left."""
-    queue = tests.queue_in(folder)
+    queue = tests.queue_in(folder, tests.settings_of(search=tests.MANY, trials=40))
     with sign_of_life(folder / "workers") as me:
         while True:
             taken = queue.take(me)
             if taken is not None:
                 taken.report(1, 0.5, "bce", prune=True)
-                time.sleep(random.uniform(0, 0.02))
+                time.sleep(random.uniform(0, 0.1))
                 queue.settle(taken, Outcome(tests.Scored(taken.number / 100)))
             elif all(entry.settled for entry in queue.entries()):
                 return
@@ -50,7 +50,7 @@ def main(folder: Path, kills: int) -> None:
     random.seed(0)
     children = [start(folder) for _ in range(4)]
     for _ in range(kills):
-        time.sleep(random.uniform(0, 0.05))
+        time.sleep(random.uniform(0, 0.04))
         victim = children.pop(random.randrange(len(children)))
         os.kill(victim, signal.SIGKILL)
         os.waitpid(victim, 0)

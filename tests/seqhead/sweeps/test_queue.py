@@ -18,6 +18,7 @@ from seqhead.sweeps.queue import MOST_DEATHS, Queue
 from seqhead.sweeps.settings import SweepSettings
 
 HELPER = Path(__file__).with_name("kill_workers.py")
+MANY = {"rnn": ["gru", "lstm"], "hidden": list(range(4, 24))}
 SEARCH = {"rnn": ["gru", "lstm"], "hidden": [4, 8, 16], "epochs": [1, 2]}
 
 
@@ -52,8 +53,8 @@ def settle_all(queue: Queue, me: str = "nobody") -> list[int]:
     return done
 
 
-def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    return queue_in(folder)._trials(None)
+def trials_of(folder: Path, of: SweepSettings | None = None) -> list[optuna.trial.FrozenTrial]:
+    return queue_in(folder, of)._trials(None)
 
 
 def test_a_grid_waits_from_the_start_and_filling_it_again_changes_nothing(tmp_path):
@@ -172,7 +173,7 @@ def whole_journal(tmp_path_factory) -> bytes:
     return (folder / "journal.log").read_bytes()
 
 
-@settings(max_examples=60, deadline=None,
+@settings(max_examples=40, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.data())
 def test_a_journal_cut_at_any_byte_is_continued(whole_journal, tmp_path_factory, data):
@@ -205,12 +206,12 @@ def test_killed_again_and_again_no_candidate_is_lost_or_settled_twice(tmp_path):
         env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    trials = trials_of(tmp_path)
+    trials = trials_of(tmp_path, settings_of(search=MANY, trials=40))
     settled = [t for t in trials if t.state == TrialState.COMPLETE]
-    assert sorted(t.user_attrs["candidate"] for t in settled) == list(range(12))
+    assert sorted(t.user_attrs["candidate"] for t in settled) == list(range(40))
     assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.FAIL}
     repeated = [t.user_attrs["repeats"] for t in trials if "repeats" in t.user_attrs]
-    assert len(repeated) == len(set(repeated)) == len(trials) - 12 > 10
+    assert len(repeated) == len(set(repeated)) == len(trials) - 40 > 10
     for trial in trials:
         same = [t for t in trials if t.user_attrs["candidate"] == trial.user_attrs["candidate"]]
         assert all(t.system_attrs == trial.system_attrs for t in same)

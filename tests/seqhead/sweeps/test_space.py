@@ -190,10 +190,6 @@ def test_values_survive_being_written_down(values):
 
 
 def test_a_candidate_is_a_command_line():
-    from click.testing import CliRunner
-
-    from cli.seqhead import main
-
     space = space_of("rnn=gru", "bidirectional=true", "hidden=4", "head.mlp=[8, 4]",
                      "label-weight=['a=2', 'b=3']")  # fmt: skip
     (picked,) = space.grid()
@@ -202,4 +198,3 @@ def test_a_candidate_is_a_command_line():
         "seqhead fit --rnn gru --bidirectional --hidden 4 --set 'head.mlp=[8, 4]' --label-weight "
         "a=2 --label-weight b=3 --level series --seed 3 --split s.csv"
     )
-    assert CliRunner().invoke(main, [*line.split()[1:3], "--help"]).exit_code == 0
