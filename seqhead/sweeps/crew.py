@@ -62,8 +62,10 @@ def work_side_by_side(
 
     Raises
     ------
+    SeqHeadError
+        Children die, and nothing comes of it.
     FeatureCacheError
-        What a child ran into, or children die and nothing comes of it.
+        What a child ran into.
     """
     job = {
         "search_path": [os.fspath(entry) or os.getcwd() for entry in sys.path],  # noqa: PTH109
