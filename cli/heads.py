@@ -106,6 +106,27 @@ def epochs_bar() -> Iterator[Callable[[int, int, dict[str, float]], None]]:
         yield progress
 
 
+@contextlib.contextmanager
+def sweep_progress() -> Iterator[Callable[[int, int, float | None], None]]:
+    """Show candidates and the best score on stderr, and nothing off a terminal.
+
+    Yields
+    ------
+    callable
+        ``progress(settled, candidates, best)``.
+    """
+    from tqdm import tqdm
+
+    with tqdm(desc="sweep", unit=" trials", file=sys.stderr, disable=None, leave=False) as bar:
+
+        def progress(settled: int, candidates: int, best: float | None) -> None:
+            bar.total = candidates
+            bar.set_postfix({} if best is None else {"best inner score": f"{best:.4f}"})
+            bar.update(settled - bar.n)
+
+        yield progress
+
+
 def chosen_run(run: Path | None) -> Run:
     """Open the run that was named, or the last fit of this folder.
 

@@ -12,6 +12,7 @@ from cli.options import json_option, key_option, labels_options, store_argument
 from cli.predict import predict
 from cli.reproduce import reproduce
 from cli.split_options import split_options
+from cli.sweep import sweep
 from cli.systems import describe, system_options, systems
 from featurecache.location import Location
 
@@ -235,6 +236,7 @@ main.add_command(predict)
 main.add_command(evaluate)
 main.add_command(compare)
 main.add_command(reproduce)
+main.add_command(sweep)
 
 main.add_command(systems)
 main.add_command(describe)

@@ -79,7 +79,7 @@ class Child:
 
     def __init__(self, task: tuple[Any, ...]) -> None:
         ours, theirs = socket.socketpair()
-        arena_fd = _anonymous_file(_HEAD_BYTES + _SLOTS * _SLOT_BYTES)
+        arena_fd = anonymous_file(_HEAD_BYTES + _SLOTS * _SLOT_BYTES)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in kill()
         search_path = [os.fspath(entry) or os.getcwd() for entry in sys.path]  # noqa: PTH109
         numbers = (theirs.fileno(), arena_fd, os.getpid())
@@ -165,7 +165,19 @@ class Child:
             self.channel.send_bytes(message)
 
 
-def _anonymous_file(size: int) -> int:
+def anonymous_file(size: int) -> int:
+    """Make a file without a name, which goes when the last process that has it open ends.
+
+    Parameters
+    ----------
+    size : int
+        In bytes.
+
+    Returns
+    -------
+    int
+        A file descriptor: in memory on Linux, of a temporary file elsewhere.
+    """
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("featurecache", os.MFD_CLOEXEC)
     else:

@@ -56,15 +56,15 @@ def open_for_fit(sources: Sources, options: FitOptions) -> Opened:
     return replace(opened, second=second, system=use, level=system.level)
 
 
-def system_notes(use: SystemUse | None, split: SplitConfig) -> list[str]:
+def system_notes(use: SystemUse | None, split: SplitConfig | None = None) -> list[str]:
     """What a user should know of the system that a run is of.
 
     Parameters
     ----------
     use : SystemUse or None
         The system, and what is not as it says.
-    split : SplitConfig
-        How the run splits.
+    split : SplitConfig, optional
+        How the run splits; not said where many runs are tried.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def system_notes(use: SystemUse | None, split: SplitConfig) -> list[str]:
     if use is None:
         return []
     paper = load_system(use.name).split
-    same = (split.protocol, split.folds) == (paper.protocol, paper.folds)
+    same = split is None or (split.protocol, split.folds) == (paper.protocol, paper.folds)
     hint = "" if same else ". This fit splits otherwise; --protocol paper splits so"
     notes = [f"split in the paper of {use.name}: {paper.paper}{hint}"]
     if use.changed:

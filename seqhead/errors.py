@@ -9,6 +9,7 @@
         │   └── LeakError    2   one patient is in two splits
         ├── FitError         2   nothing can be learnt as asked
         ├── RunError         2   a run folder is missing, damaged or not a run
+        ├── SweepError       2   a sweep folder is damaged, or of other settings
         └── FeaturesError    5   a model is offered features it was not fitted on
 """
 
@@ -43,6 +44,12 @@ class FitError(SeqHeadError):
 
 class RunError(SeqHeadError):
     """A run folder is missing, damaged or not a run."""
+
+    exit_code = 2
+
+
+class SweepError(SeqHeadError):
+    """A sweep folder is damaged, or of other settings; the message names the fields."""
 
     exit_code = 2
 

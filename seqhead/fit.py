@@ -227,7 +227,7 @@ def fit_split(
     if split_config.protocol is None:
         check_disjoint(folds)
     with log.step("fit"):
-        history = _fit_model(model, cohort, split, job.progress)
+        history = fit_model(model, cohort, split, job.progress)
     baselines = _fit_baselines(cohort, split)
     with log.step("predict"):
         scored = model.predict_proba(cohort.X)
@@ -281,9 +281,32 @@ def describe_features(features: FeatureSet) -> FeaturesConfig:
     )
 
 
-def _fit_model(
-    model: Estimator, cohort: Cohort, split: Assignment, progress: Progress | None
+def fit_model(
+    model: Estimator, cohort: Cohort, split: Assignment, progress: Progress | None = None
 ) -> History:
+    """Fit an estimator on the training side of a split, stop it on the validation side.
+
+    Parameters
+    ----------
+    model : SequenceClassifier or PooledSVC
+        Fitted in place.
+    cohort : Cohort
+        Series.
+    split : Assignment
+        Which of them learn and stop.
+    progress : callable or None
+        Called after each epoch, see `seqhead.train.train`.
+
+    Returns
+    -------
+    History
+        Epochs; empty for an SVM.
+
+    Raises
+    ------
+    FitError
+        Nothing can be learnt from these labels.
+    """
     training = split.take(cohort, "train")
     if isinstance(model, PooledSVC):
         model.fit(*training, groups=cohort.groups[split.series_on(cohort, "train")])

@@ -256,20 +256,37 @@ def _refuse_device(options: FitOptions) -> None:
         raise FitError("--device has no effect: an SVM is fitted on the CPU. Leave it out")
 
 
+def idle_options(head: str, rnn: str) -> dict[str, str]:
+    """Options that have no effect beside others.
+
+    Parameters
+    ----------
+    head, rnn : str
+        As in `FitOptions`.
+
+    Returns
+    -------
+    dict
+        Field of `FitOptions` -> why.
+    """
+    if head == "svm":
+        return dict.fromkeys(_OF_SEQUENCE, "it is an option of --head sequence")
+    idle = {"svm_input": "it is an option of --head svm"}
+    if rnn == "none":
+        idle |= dict.fromkeys(("hidden", "layers"), "it is an option of recurrent layers")
+    return idle
+
+
 def _refuse_idle(options: FitOptions) -> None:
     """An option that was given and does nothing is a misunderstanding."""
-    idle: set[str] = set()
     if options.head == "svm":
-        idle, because = _OF_SEQUENCE, "it is an option of --head sequence"
         _refuse_device(options)
-    elif "svm_input" in options.model_fields_set:
-        idle, because = {"svm_input"}, "it is an option of --head svm"
-    elif options.rnn == "none":
-        idle, because = {"hidden", "layers"}, "it is an option of recurrent layers"
-    given = [name for name in FitOptions.model_fields if name in idle & options.model_fields_set]
-    if given:
-        name = {"label_weights": "label-weight"}.get(given[0], given[0].replace("_", "-"))
-        raise FitError(f"--{name} has no effect: {because}. Leave it out")
+    idle = idle_options(options.head, options.rnn)
+    given = [name for name in FitOptions.model_fields if name in options.model_fields_set]
+    for field in given:
+        if field in idle:
+            name = {"label_weights": "label-weight"}.get(field, field.replace("_", "-"))
+            raise FitError(f"--{name} has no effect: {idle[field]}. Leave it out")
     parts = {"svm"} if options.head == "svm" else {"head", "training"}
     wrong = [part for part in parse_settings(options.settings) if part not in parts]
     if wrong:

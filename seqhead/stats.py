@@ -172,11 +172,7 @@ class PatientBootstrap:
         -------
         [low, high], or None where fewer than half of the resamples are defined
         """
-        defined = values[~np.isnan(values)]
-        if 2 * len(defined) < len(values):
-            return None
-        tail = (1 - level) / 2
-        return [float(edge) for edge in np.quantile(defined, [tail, 1 - tail])]
+        return percentile_interval(values, level)
 
     def p_value(self, differences: np.ndarray) -> float | None:
         """Two-sided p value of no difference: the level whose percentile interval ends at 0.
@@ -201,6 +197,27 @@ class PatientBootstrap:
             return None
         fewer = min((defined <= 0).sum(), (defined >= 0).sum())
         return min(1.0, 2 * float(fewer + 1) / (len(defined) + 1))
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> list[float] | None:
+    """Interval that holds the middle of some resamples.
+
+    Parameters
+    ----------
+    values : float array (R,)
+        A statistic in each resample; NaN where undefined.
+    level : float
+        Coverage.
+
+    Returns
+    -------
+    [low, high], or None where fewer than half of the resamples are defined
+    """
+    defined = values[~np.isnan(values)]
+    if 2 * len(defined) < len(values):
+        return None
+    tail = (1 - level) / 2
+    return [float(edge) for edge in np.quantile(defined, [tail, 1 - tail])]
 
 
 def resampled_auc(

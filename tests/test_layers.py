@@ -31,9 +31,10 @@ DOORS = {
     ),
     "pickle": ("featurecache.worker",),  # through the pipe to its own child, never a file
     "joblib": (),
+    "optuna": ("seqhead.sweeps.",),
 }
 HEAVY = (
-    "torch", "torchvision", "timm", "zarr", "pydicom", "sklearn", "pandas", "scipy",
+    "torch", "torchvision", "timm", "zarr", "pydicom", "sklearn", "pandas", "scipy", "optuna",
 )  # fmt: skip
 
 

@@ -43,6 +43,17 @@ def test_extraction_benchmark_verifies_and_compares(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_sweep_benchmark_ends_with_fifty_trials_however_often_it_is_killed(tmp_path: Path) -> None:
+    printed = run("bench_sweep.py", "--quick", "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    trials = found["sweep"]["document"]["trials"]
+    assert trials["complete"] + trials["given_up"] == trials["asked"] == 50
+    assert len(found["sweep"]["killed_s"]) == 1
+    assert 0 < found["sweep"]["done_when_killed"][0] < 50
+    assert "trials per minute" in printed
+
+
+@pytest.mark.slow
 def test_header_benchmark_uses_every_file(tmp_path: Path) -> None:
     out = str(tmp_path / "found.json")
     small = ["--files", "64", "--many", "0", "--size", "16", "--repeats", "1"]
