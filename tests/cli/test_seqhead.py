@@ -470,3 +470,86 @@ def test_subgroups_of_the_index_need_the_index(project):
     assert "thickness" in seqhead("evaluate", "--by", "thickness").stdout
     result = seqhead("evaluate", "--by", "kernel", code=2)
     assert "featurecache.sqlite" in result.stderr
+
+
+ATTENTIVE = (*QUICK, "--pool", "attention")
+
+
+def test_key_slices_are_judged_by_the_slice_labels_of_the_fit(project):
+    seqhead("fit", *ATTENTIVE)
+    text = seqhead("evaluate", "--key-slices").stdout
+    assert "key slices by attention, lesions from slices.csv: " in text
+    assert text.splitlines()[-1] == "2 files in runs/toy-gru-1/curves"
+    document = json.loads(seqhead("evaluate", "--key-slices", "--json").stdout)
+    assert document["schema_version"] == 1
+    found = document["key_slices"]
+    assert found["lesion"]["comprehensive"]["attention"] > 0.9
+    assert found["series"]["tested"] == document["series"]
+    assert document["curves"] == [
+        f"runs/toy-gru-1/curves/key-slices.{form}" for form in ("svg", "png")
+    ]
+    assert (project.folder / document["curves"][0]).is_file()
+    plain = json.loads(seqhead("evaluate", "--json").stdout)
+    assert {k: v for k, v in document.items() if k not in ("key_slices", "curves")} == plain
+
+
+def test_other_slice_labels_of_the_same_store_can_be_named(project):
+    seqhead("fit", *ATTENTIVE)
+    rows = [
+        line
+        for s in project.stacks
+        for one, shown in zip(s.slices, s.shown, strict=True)
+        for line in (f"{one.sop_uid}_any,{shown}", f"{one.sop_uid}_epidural,0")
+    ]
+    (project.folder / "rsna.csv").write_text("\n".join(["ID,Label", *rows]))
+    given = ("--slice-labels", "rsna.csv", "--map", "ICH=any", "--json")
+    other = json.loads(seqhead("evaluate", "--key-slices", *given).stdout)["key_slices"]
+    fits = json.loads(seqhead("evaluate", "--key-slices", "--json").stdout)["key_slices"]
+    assert other["labels_of"] == "rsna.csv"
+    assert other["lesion"] == fits["lesion"]
+    refused = seqhead("evaluate", "--slice-labels", "rsna.csv", code=2)
+    assert "--slice-labels is of another data set" in refused.stderr
+
+
+def test_key_slices_need_attention_labels_of_slices_and_the_key(project):
+    seqhead("fit", *QUICK)
+    assert "gives slices no attention" in seqhead("evaluate", "--key-slices", code=2).stderr
+    settings = project.folder / "featurecache.toml"
+    kept = settings.read_text()
+    lines = [line for line in kept.splitlines() if not line.startswith("slice_labels")]
+    settings.write_text("\n".join(lines))
+    seqhead("fit", *ATTENTIVE)
+    refused = seqhead("evaluate", "--key-slices", code=2)
+    assert "give --slice-labels FILE" in refused.stderr
+    seqhead("evaluate", "--key-slices", "--slice-labels", "slices.csv")
+    settings.write_text(kept)
+    (project.folder / "featurecache.key").rename(project.folder / "elsewhere.key")
+    refused = seqhead("evaluate", "runs/toy-gru-2", "--key-slices", code=2)
+    assert "name the key with --key FILE" in refused.stderr
+    seqhead("evaluate", "runs/toy-gru-2", "--key-slices", "--key", "elsewhere.key")
+
+
+def test_a_fit_on_slice_labels_alone_has_them_for_its_key_slices(project):
+    (project.folder / "featurecache.toml").unlink()
+    given = ("cache.zarr", "--slice-labels", "slices.csv", "--level", "series")
+    seqhead("fit", *given, *ATTENTIVE, "--out", "run")
+    document = json.loads(seqhead("evaluate", "run", "--key-slices", "--json").stdout)
+    assert document["key_slices"]["labels_of"] == "slices.csv"
+
+
+def test_key_slices_of_another_data_set(project):
+    folder = another_store(project, "featurecache.key")
+    drawn = list(stacks(12))
+    rows = [f"8.{n}.{k},{shown}" for n, s in enumerate(drawn) for k, shown in enumerate(s.shown)]
+    (folder / "slices.csv").write_text("\n".join(["SOPInstanceUID,Bleed", *rows]))
+    seqhead("fit", *ATTENTIVE)
+    given = ("--store", folder / "o.zarr", "--map", "ICH=Bleed", "--device", "cpu", "--key-slices")
+    refused = seqhead("evaluate", *given, "--labels", folder / "labels.csv", code=2)
+    assert "labels each patient, not each slice" in refused.stderr
+    for labels in (("--labels", folder / "labels.csv"), ()):
+        of_slices = ("--slice-labels", folder / "slices.csv")
+        shown = seqhead("evaluate", *given, *labels, *of_slices, "--json").stdout
+        document = json.loads(shown)
+        assert document["key_slices"]["series"]["tested"] == 12
+        assert document["key_slices"]["lesion"]["comprehensive"]["attention"] > 0.8
+        assert document["curves"][0] == "runs/toy-gru-1/curves/o/key-slices.svg"
