@@ -53,6 +53,11 @@ _PATH = click.Path(path_type=Path)
     help="Draw ROC, precision-recall, calibration and learning curves into RUN/curves.",
 )
 @click.option(
+    "--views",
+    is_flag=True,
+    help="Judge means over the images as they are and the augmented views that the store has.",
+)
+@click.option(
     "--key-slices",
     is_flag=True,
     help="Judge by labels of slices whether the slices of the highest attention show the lesions, "
@@ -104,7 +109,7 @@ _PATH = click.Path(path_type=Path)
     "--device",
     default="auto",
     show_default=True,
-    help="Where the model computes, for --store and --key-slices.",
+    help="Where the model computes, for --store, --views and --key-slices.",
 )
 @click.option("--key", type=_PATH, help="Key of the store's ids.", show_default="beside the store")
 @index_option

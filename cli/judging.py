@@ -11,6 +11,7 @@ from featurecache.identifiers import Identifiers
 from featurecache.location import Location, parse_location
 from featurecache.project import KEY_NAME, load_project
 from featurecache.store import FeatureStore
+from seqhead.averaged import averaged_predictions
 from seqhead.evaluate import evaluate_run
 from seqhead.evaluation import Evaluation
 from seqhead.evaluation_text import evaluation_text
@@ -106,7 +107,7 @@ def judge_run(run: Run, **options: Any) -> Result:
         evaluation = evaluate_run(
             run, options["level"], combine=options["combine"],
             operating_point=options["operating_point"], by=options["by"],
-            kinds=_kinds(run, options),
+            kinds=_kinds(run, options), averaged=_averaged(run, options),
         )  # fmt: skip
     result = Result(run, evaluation)
     if options["readers"] is not None:
@@ -116,6 +117,13 @@ def judge_run(run: Run, **options: Any) -> Result:
     if options["curves"]:
         _draw(result, options["store"])
     return result
+
+
+def _averaged(run: Run, options: dict[str, Any]) -> tuple[pd.DataFrame, int] | None:
+    if not options["views"]:
+        return None
+    store = FeatureStore.open(parse_location(run.config.sources.store))
+    return averaged_predictions(run, store, options["device"])
 
 
 def _refuse_idle(options: dict[str, Any]) -> None:
@@ -138,6 +146,11 @@ def _external(
     store, labels = options["store"], options["labels"] or options["slice_labels"]
     if labels is None:
         raise UsageError("--store needs the labels of that store: give --labels FILE")
+    if options["views"]:
+        raise UsageError(
+            "--views is for the run's own patients, whose validation rows choose the thresholds: "
+            "leave out --store, or take the probabilities of `seqhead predict --views`"
+        )
     of_slices = options["labels"] is None
     form = slice_labels_format(labels) if of_slices else options["labels_format"]
     slice_labels = None if of_slices else options["slice_labels"]

@@ -108,6 +108,12 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
     help="What looks across slices: a recurrent layer, dilated convolutions (tcn) or "
     "self-attention.",
 )
+@click.option(
+    "--views",
+    is_flag=True,
+    help="Learn from the augmented views that the store has too (`extract --views N`): each epoch "
+    "draws one for each training series, or the series as it is.",
+)
 @click.option("--bidirectional", is_flag=True, help="Read the slices in both directions.")
 @click.option(
     "--hidden",
@@ -199,6 +205,9 @@ def fit(
     options change it. Features of another recipe are refused with the command that extracts the
     right ones.
 
+    With --views, each epoch draws a view of each training series; validation and test series are
+    taken as they are.
+
     With --folds every patient is tested once, by a model that never saw it: a model for each fold,
     stopped on 15 % of the other folds' patients. The run folder holds all of them; `seqhead
     predict` gives the mean of what they say.
@@ -247,6 +256,11 @@ def fit(
     "--calibrate",
     type=click.Choice(["temperature", "isotonic"]),
     help="Put probabilities right by what the validation patients said of them.",
+)
+@click.option(
+    "--views",
+    is_flag=True,
+    help="Take the mean over the images as they are and the augmented views that the store has.",
 )
 @click.option(
     "--out",

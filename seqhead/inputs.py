@@ -1,7 +1,7 @@
 """What a fitted run reads of a store: the features it was fitted on, or a refusal."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from seqhead.beside import lay_beside
 from seqhead.config import FeaturesConfig
 from seqhead.errors import FeaturesError, FitError
 from seqhead.run import Run
+from seqhead.views import open_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Inputs:
         The (first) feature set.
     notes : tuple of str
         What was crossed, e.g. another precision.
+    views : tuple of V lists of B arrays (n, D)
+        Augmented views of `X`, row by row.
     """
 
     X: list[np.ndarray]
@@ -37,6 +40,28 @@ class Inputs:
     slices: pd.DataFrame
     features: FeatureSet
     notes: tuple[str, ...] = ()
+    views: tuple[list[np.ndarray], ...] = ()
+
+    def only(self, names: Collection[str]) -> "Inputs":
+        """Some of the series, in the same order.
+
+        Parameters
+        ----------
+        names : collection of str
+            Their ids.
+
+        Returns
+        -------
+        Inputs
+        """
+        kept = self.series.index.isin(list(names))
+        places = np.flatnonzero(kept)
+        of_slice = np.repeat(kept, [len(matrix) for matrix in self.X])
+        return replace(
+            self, X=[self.X[k] for k in places], series=self.series[kept],
+            slices=self.slices[of_slice].reset_index(drop=True),
+            views=tuple([view[k] for k in places] for view in self.views),
+        )  # fmt: skip
 
 
 def read_inputs(
@@ -47,6 +72,7 @@ def read_inputs(
     second_features: str | None = None,
     allow_numerics: bool = False,
     among: Collection[str] | None = None,
+    views: bool = False,
 ) -> Inputs:
     """Read the features of a store that a run was fitted on.
 
@@ -62,6 +88,8 @@ def read_inputs(
         Accept another precision or storage type.
     among : collection of str or None
         Ids of the series to read, where the store has them; None: all.
+    views : bool
+        Read their augmented views too.
 
     Returns
     -------
@@ -71,7 +99,8 @@ def read_inputs(
     Raises
     ------
     FeaturesError
-        The features were made by another recipe; the message names the fields.
+        The features were made by another recipe; the message names the fields. Or views were
+        asked for and there are none, or they lack a row.
     FitError
         None of the series has features, or the run reads one feature set only.
     StoreError
@@ -80,14 +109,19 @@ def read_inputs(
     chosen = store[features or run.config.features.name]
     notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
     given = _first_set(store, chosen, among)
-    fitted = run.config.second_features
+    fitted, second = run.config.second_features, None
     if fitted is not None:
         second = store[second_features or fitted.name]
         notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
         given = _both_sets(store, given, second)
     elif second_features is not None:
         raise FitError("--second-features has no effect: this run reads one feature set")
-    return Inputs(given.X, given.series, given.slices, chosen, tuple(notes))
+    given = replace(given, notes=tuple(notes))
+    if not views:
+        return given
+    lengths = [len(matrix) for matrix in given.X]
+    cached = open_views(store, chosen, second)
+    return replace(given, views=tuple(one.matrices(given.slices, lengths) for one in cached))
 
 
 def check_fingerprint(

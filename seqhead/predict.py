@@ -9,6 +9,7 @@ import pandas as pd
 from featurecache.store import FeatureStore
 from seqhead.inputs import Inputs, read_inputs
 from seqhead.run import Run
+from seqhead.words import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def predict_store(
     allow_numerics: bool = False,
     device: str = "auto",
     calibrate: str | None = None,
+    views: bool = False,
 ) -> Predictions:
     """Score every series of a store; a cross-validation says the mean of its models.
 
@@ -62,6 +64,8 @@ def predict_store(
         Where to compute.
     calibrate : str or None
         ``"temperature"`` or ``"isotonic"``, see `seqhead.calibration`; None: as the model says.
+    views : bool
+        Take the mean over the images as they are and their augmented views.
 
     Returns
     -------
@@ -80,10 +84,10 @@ def predict_store(
     """
     given = read_inputs(
         run, store, features=features, second_features=second_features,
-        allow_numerics=allow_numerics,
+        allow_numerics=allow_numerics, views=views,
     )  # fmt: skip
     names = run.config.labels
-    scored = np.mean(list(member_scores(run, given.X, device, calibrate)), axis=0)
+    scored = mean_scores(run, given, device, calibrate)
     patient = given.series["patient"].to_numpy()
     ids = pd.DataFrame({"series": given.series.index, "patient": patient})
     if run.config.level == "slice":
@@ -96,8 +100,40 @@ def predict_store(
         table,
         empty_series=used.index[used == 0].tolist(),
         partial_series=used.index[(used > 0) & (used < planned)].tolist(),
-        notes=list(given.notes),
+        notes=[*given.notes, *_views_note(len(given.views))],
     )
+
+
+def _views_note(views: int) -> list[str]:
+    return [f"mean over the images as they are and {plural(views, 'augmented view')}"] * (views > 0)
+
+
+def mean_scores(
+    run: Run, given: Inputs, device: str = "auto", calibrate: str | None = None
+) -> np.ndarray:
+    """Mean of what the models of a run say, over the images as they are and each view.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    given : Inputs
+        B series, and their views where there are any.
+    device, calibrate
+        As in `member_scores`; calibrated before the mean is taken.
+
+    Returns
+    -------
+    float array (B, K), or (N, K) of a run on slices
+
+    Raises
+    ------
+    RunError
+        A model is missing or damaged.
+    """
+    matrices = (given.X, *given.views)
+    scored = [np.mean(list(member_scores(run, X, device, calibrate)), axis=0) for X in matrices]
+    return np.mean(scored, axis=0) if given.views else scored[0]
 
 
 def member_scores(

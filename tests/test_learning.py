@@ -58,7 +58,7 @@ def cut_series(phantom, folder, slices):
         header = pydicom.dcmread(path, stop_before_pixels=True)
         height = float(header.ImagePositionPatient[2])
         stacks[header.SeriesInstanceUID].append((height, header.SOPInstanceUID, path))
-    for stack in stacks.values():
+    for stack in (one for one in stacks.values() if len(one) >= slices):  # localizers are shorter
         first = rng.randint(0, len(stack) - slices)
         for _, uid, path in sorted(stack)[first : first + slices]:
             target = folder / "dicom" / path.relative_to(phantom / "dicom")

@@ -553,3 +553,52 @@ def test_key_slices_of_another_data_set(project):
         assert document["key_slices"]["series"]["tested"] == 12
         assert document["key_slices"]["lesion"]["comprehensive"]["attention"] > 0.8
         assert document["curves"][0] == "runs/toy-gru-1/curves/o/key-slices.svg"
+
+
+def add_views(project, count=2, **changes):
+    """Views of the features, as `extract --views` leaves them."""
+    from featurecache import arrays
+    from featurecache.feature_array import FeatureArray
+    from featurecache.open_storage import open_storage
+
+    storage = open_storage(project.folder / "cache.zarr")
+    base = FeatureArray(storage, 0, "toy")
+    values = np.concatenate([stack.features for stack in project.stacks])
+    rng = np.random.default_rng(3)
+    for number in range(1, count + 1):
+        name = f"toy.view{number}"
+        recipe = {**RECIPE, "view_number": number, "view_seed": 0, **changes}
+        attributes = {"recipe": recipe, "plan": {}, "reason_codes": {},
+                      "fingerprint": {"identity": name, "numerics": "float32"}}  # fmt: skip
+        arrays.create_features(
+            storage, 0, name, n_slices=len(values), dim=D, dtype="float32", unit_slices=64,
+            attributes=attributes,
+        )  # fmt: skip
+        array = FeatureArray(storage, 0, name, writable=True)
+        noisy = (values + rng.normal(size=values.shape)).astype(np.float32)
+        for unit in range(base.n_units):
+            rows = array.rows(unit)
+            array.write_unit(unit, noisy[rows.start : rows.stop], np.ones(len(rows), dtype=int))
+
+
+def test_views_are_learnt_from_and_averaged_over(project):
+    add_views(project)
+    text = seqhead("fit", "--features", "toy", "--views", *QUICK).stdout
+    assert "from 2 augmented views; validation and test are as they are" in text
+    shown = seqhead("evaluate", "--views").stdout
+    assert "mean over the images as they are and 2 augmented views" in shown
+    document = json.loads(seqhead("evaluate", "--views", "--json").stdout)
+    assert document["views"] == 2
+    result = seqhead("predict", "runs/toy-gru-1", "cache.zarr", "--views")
+    assert "Note: mean over the images as they are and 2 augmented views" in result.stderr
+    refused = seqhead("evaluate", "--views", "--store", "cache.zarr", "--labels", "labels.csv",
+                      code=2)  # fmt: skip
+    assert "--views is for the run's own patients" in refused.stderr
+    assert "--views has no effect" in seqhead("fit", *SVM, "--views", code=2).stderr
+
+
+def test_without_views_or_with_others_the_fit_says_what_is_wrong(project):
+    assert "has no augmented views of toy" in seqhead("fit", "--views", *QUICK, code=5).stderr
+    add_views(project, size=112)
+    refused = seqhead("fit", "--features", "toy", "--views", *QUICK, code=5)
+    assert "size is 112, not 224" in refused.stderr
