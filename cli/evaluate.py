@@ -17,6 +17,7 @@ _PATH = click.Path(path_type=Path)
     example="seqhead evaluate\nseqhead evaluate runs/vgg16-gru-1 --level patient --json\n"
     "seqhead evaluate --by thickness --by tilt --details --curves\n"
     "seqhead evaluate runs/vgg16-gru-1 --readers reads.csv\n"
+    "seqhead evaluate runs/drct1-1 --key-slices --slice-labels slices.csv\n"
     "seqhead evaluate runs/xception-gru-1 --store cq500.zarr --labels reads.csv "
     "--labels-format cq500 --map any=ICH,subdural=SDH",
 )
@@ -52,6 +53,17 @@ _PATH = click.Path(path_type=Path)
     help="Draw ROC, precision-recall, calibration and learning curves into RUN/curves.",
 )
 @click.option(
+    "--views",
+    is_flag=True,
+    help="Judge means over the images as they are and the augmented views that the store has.",
+)
+@click.option(
+    "--key-slices",
+    is_flag=True,
+    help="Judge by labels of slices whether the slices of the highest attention show the lesions, "
+    "and draw where they lie into RUN/curves.",
+)
+@click.option(
     "--readers",
     type=_PATH,
     metavar="CSV",
@@ -69,12 +81,18 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="How they are written.",
 )
-@click.option("--slice-labels", type=_PATH, help="Labels per slice of the other store.")
+@click.option(
+    "--slice-labels",
+    type=_PATH,
+    show_default="those of the fit",
+    help="Labels per slice, of the other store or for --key-slices: a table with SOPInstanceUID, "
+    "or the RSNA challenge's CSV.",
+)
 @click.option(
     "--map",
     "renamed",
     metavar="OURS=THEIRS,...",
-    help="Which label of the run is which of the other labels, or of the readers.",
+    help="Which label of the run is which of the other labels, or of the readers'.",
 )
 @click.option("--features", help="Feature set of the other store.", show_default="that of the fit")
 @click.option(
@@ -87,7 +105,12 @@ _PATH = click.Path(path_type=Path)
     is_flag=True,
     help="Accept features of another precision or storage type, and say so.",
 )
-@click.option("--device", default="auto", show_default=True, help="Where the other store is read.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where the model computes, for --store, --views and --key-slices.",
+)
 @click.option("--key", type=_PATH, help="Key of the store's ids.", show_default="beside the store")
 @index_option
 @json_option
@@ -99,6 +122,10 @@ def evaluate(run: Path | None, **options: Any) -> None:
 
     With --store and --labels, the run is judged on another data set, by the thresholds that its own
     validation patients chose. With --readers, human readers stand beside the model.
+
+    With --key-slices, the slices that the head attends to are judged, beside a random choice and
+    the middle of each series: DrCT2's easy, difficult and comprehensive task. The head must have
+    attention (--pool attention or gated-attention, or a system that has it).
     """
     wait_without_spinning()
     from cli.heads import chosen_run

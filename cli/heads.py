@@ -60,7 +60,9 @@ def sources(
             "no labels: give --labels FILE, or name the file once with "
             "`featurecache init DICOM_FOLDER --labels FILE`"
         )
-    return Sources(store, slice_labels, "table", None, key)
+    from seqhead.labels.reading import slice_labels_format
+
+    return Sources(store, slice_labels, slice_labels_format(slice_labels), None, key)
 
 
 def parted_options(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqhead.predicted import Predictions
     from seqhead.run import Run
 
-_OF_A_STORE = ("features", "second_features")
+_OF_A_STORE = ("features", "second_features", "views")
 _OF_A_FOLDER = ("weights", "assume_hu", "min_slices", "nifti_ids", "select", "workers")
 
 
@@ -48,6 +48,11 @@ _OF_A_FOLDER = ("weights", "assume_hu", "min_slices", "nifti_ids", "select", "wo
     "--calibrate",
     type=click.Choice(["temperature", "isotonic"]),
     help="Put probabilities right by what the validation patients said of them.",
+)
+@click.option(
+    "--views",
+    is_flag=True,
+    help="Take the mean over the images as they are and the augmented views that a store has.",
 )
 @click.option(
     "--weights",

@@ -111,6 +111,12 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
     help="What looks across slices: a recurrent layer, dilated convolutions (tcn) or "
     "self-attention.",
 )
+@click.option(
+    "--views",
+    is_flag=True,
+    help="Learn from the augmented views that the store has too (`extract --views N`): each epoch "
+    "draws one for each training series, or the series as it is.",
+)
 @click.option("--bidirectional", is_flag=True, help="Read the slices in both directions.")
 @click.option(
     "--hidden",
@@ -201,6 +207,9 @@ def fit(
     With --system, the head, its training and the features are those of a published system; other
     options change it. Features of another recipe are refused with the command that extracts the
     right ones.
+
+    With --views, each epoch draws a view of each training series; validation and test series are
+    taken as they are.
 
     With --folds every patient is tested once, by a model that never saw it: a model for each fold,
     stopped on 15 % of the other folds' patients. The run folder holds all of them; `seqhead

@@ -12,6 +12,7 @@ from seqhead.sources import Opened, Sources, open_sources
 from seqhead.systems.loading import load_system
 from seqhead.systems.recipes import extract_command, recipe_differences, wanted_of
 from seqhead.systems.schema import FeatureSpec
+from seqhead.views import open_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def open_for_fit(sources: Sources, options: FitOptions) -> Opened:
     system = chosen_system(options)
     if system is None:
         opened, name = open_sources(sources, options.features), options.second_features
-        return opened if name is None else replace(opened, second=store[name])
+        second = None if name is None else store[name]
+        return _with_views(replace(opened, second=second), store, options)
     wanted, beside = wanted_of(system)
     first = _find(store, wanted, options.features, options)
     opened = open_sources(sources, first.name)
@@ -53,7 +55,14 @@ def open_for_fit(sources: Sources, options: FitOptions) -> Opened:
     differences = (*first.differences, *(other.differences if other else ()))
     use = SystemUse(name=system.name, changed=system_changes(options), other_features=differences)
     second = store[other.name] if other else None
-    return replace(opened, second=second, system=use, level=system.level)
+    opened = replace(opened, second=second, system=use, level=system.level)
+    return _with_views(opened, store, options)
+
+
+def _with_views(opened: Opened, store: FeatureStore, options: FitOptions) -> Opened:
+    if not options.views:
+        return opened
+    return replace(opened, views=open_views(store, opened.features, opened.second))
 
 
 def system_notes(use: SystemUse | None, split: SplitConfig | None = None) -> list[str]:

@@ -152,6 +152,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         groups: Sequence[Any] | None = None,
         *,
         validation: Data | None = None,
+        views: Sequence[Sequence[np.ndarray]] = (),
         progress: Progress | None = None,
     ) -> "SequenceClassifier":
         """Train the head.
@@ -167,6 +168,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             series counts as its own patient, with a warning.
         validation : (X, y) or None
             Series to stop on, instead of holding some out.
+        views : sequence of V lists of B arrays (n, D)
+            Augmented views of `X`, row by row: each epoch draws for each training series one of
+            them, or the series as it is. Series to stop on are taken as they are.
         progress : callable or None
             Called after each epoch, see `seqhead.train.train`.
 
@@ -181,14 +185,21 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             Input of another form, or a loss that is not finite.
         """
         X, y = self._checked(X, y)
-        training, validation = self._hold_out(X, y, groups, validation)
+        checked = [_checked_view(view, X) for view in views]
+        held = None if validation is not None else self._held_out(X, y, groups)
+        training: Data = (X, y)
+        if validation is not None:
+            validation = self._checked(*validation)
+        elif held is not None:
+            training, validation = _take(X, y, ~held), _take(X, y, held)
+            checked = [[view[k] for k in np.flatnonzero(~held)] for view in checked]
         K = (y[0] if isinstance(y, list) else y).shape[1]
         with torch.random.fork_rng(), full_float32(), flushed_denormals():
             torch.manual_seed(self.random_state)
             head = make_head(self._head_config(X[0].shape[1], K))
             head.set_statistics(*row_statistics(training[0]))
             self.history_ = train(
-                head, training, validation, self.train_config(),
+                head, training, validation, self.train_config(), views=checked,
                 device=choose_device(self.device), progress=progress,
             )  # fmt: skip
         self._remember(head.cpu())
@@ -342,13 +353,12 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         X = check_matrices(X)
         return X, check_slice_labels(y, X) if self.pool == "none" else check_labels(y, len(X))
 
-    def _hold_out(
-        self, X: list[np.ndarray], y: Any, groups: Sequence[Any] | None, validation: Data | None
-    ) -> tuple[Data, Data | None]:
-        if validation is not None:
-            return (X, y), self._checked(*validation)
+    def _held_out(
+        self, X: list[np.ndarray], y: Any, groups: Sequence[Any] | None
+    ) -> np.ndarray | None:
+        """Which series (B,) to stop on; None where training runs for all epochs."""
         if not self.validation_fraction:
-            return (X, y), None
+            return None
         if groups is None:
             warnings.warn(
                 "fit without groups: early stopping cannot keep a patient's series together. "
@@ -358,11 +368,10 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             )
             groups = list(range(len(X)))
         of_series = [_any_slice(rows) for rows in y] if isinstance(y, list) else y
-        held = inner_validation(
+        return inner_validation(
             np.asarray(groups, dtype=object), np.asarray(of_series),
             fraction=self.validation_fraction, seed=self.random_state,
         )  # fmt: skip
-        return _take(X, y, ~held), _take(X, y, held)
 
     def _head_config(self, inputs: int, K: int) -> HeadConfig:
         given = self._given(HeadConfig)
@@ -387,6 +396,13 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             for k, v in self.get_params(deep=False).items()
             if k in config.model_fields and v is not None
         }
+
+
+def _checked_view(view: Sequence[np.ndarray], X: list[np.ndarray]) -> list[np.ndarray]:
+    checked = check_matrices(view, X[0].shape[1])
+    if [len(matrix) for matrix in checked] != [len(matrix) for matrix in X]:
+        raise FitError("a view needs the same series as X, and the same slices of each")
+    return checked
 
 
 def _take(X: list[np.ndarray], y: Any, rows: np.ndarray) -> Data:

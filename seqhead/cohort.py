@@ -81,6 +81,8 @@ class Cohort:
         What was decided in joining the labels.
     second : int
         Of the columns of `X`, how many at the end are of a second feature set.
+    views : tuple of V lists of B arrays (n, D)
+        Augmented views of `X`, row by row; for training alone.
     """
 
     features: str
@@ -94,6 +96,7 @@ class Cohort:
     left_out: LeftOut
     notes: tuple[str, ...]
     second: int = 0
+    views: tuple[list[np.ndarray], ...] = ()
 
     @property
     def flat_y(self) -> np.ndarray:
@@ -137,9 +140,11 @@ class Cohort:
         """
         X, y = self.take(rows)
         of_slice = np.repeat(rows, [len(matrix) for matrix in self.X])
+        places = np.flatnonzero(rows)
         return replace(
             self, X=X, y=y, series=self.series[rows], series_y=self.series_y[rows],
             slices=self.slices[of_slice].reset_index(drop=True),
+            views=tuple([view[k] for k in places] for view in self.views),
         )  # fmt: skip
 
     @property

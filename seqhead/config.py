@@ -82,6 +82,15 @@ class SvmConfig(BaseModel):
     random_state: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
+class ViewConfig(BaseModel):
+    """An augmented view of every series, see `featurecache.views.View`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
 class SystemUse(BaseModel):
     """The published system that a run is of.
 
@@ -103,7 +112,10 @@ class SystemUse(BaseModel):
 
 
 class RunConfig(BaseModel):
-    """Everything that describes a run; ``config.toml``."""
+    """Everything that describes a run; ``config.toml``.
+
+    `views` are the augmented views that training drew from, besides the images as they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,6 +126,7 @@ class RunConfig(BaseModel):
     operating_point: str = "youden"
     features: FeaturesConfig
     second_features: FeaturesConfig | None = None
+    views: tuple[ViewConfig, ...] = ()
     system: SystemUse | None = None
     sources: SourcesConfig
     split: SplitConfig

@@ -1,4 +1,4 @@
-"""Curves of an evaluation as SVG and PNG files: ROC, precision-recall, calibration, learning."""
+"""Figures of an evaluation as SVG and PNG files: curves, and where key slices lie."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,6 +64,32 @@ def draw_curves(
                 written += _save(figure, folder, f"{name}-{evaluation.level}"
                                  if name != "learning" else name)  # fmt: skip
     return written
+
+
+def draw_positions(found: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw where the five slices of the highest attention lie, as a histogram.
+
+    Parameters
+    ----------
+    found : dict
+        What `seqhead.key_slice_figures.key_slice_figures` gave.
+    folder : Path
+        Where files go; made if it is not there, and files in it are replaced.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    References
+    ----------
+    DrCT2, Figure 7.
+    """
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(_SETTINGS):
+        return _save(_positions(found), folder, "key-slices")
 
 
 Drawer = Callable[["Axes", Evaluation, int], None]
@@ -186,6 +212,33 @@ def _learning(history: pd.DataFrame) -> "Figure":
                       linewidth=1.5 if len(models) == 1 else 0.7)  # fmt: skip
     axes.set(xlabel="epoch", ylabel="loss")
     axes.legend(fontsize=7)
+    return figure
+
+
+def _positions(found: dict[str, Any]) -> "Figure":
+    """Bars of all series, those with a lesion below; a line where the lesions are."""
+    from matplotlib.figure import Figure
+
+    positions, series = found["positions"], found["series"]
+    bins, ill = positions["bins"], np.array(positions["top_of_series_with_lesion"])
+    every, lesions = np.array(positions["top"]), np.array(positions["lesions"])
+    x, width = (np.arange(1, bins + 1), 0.9) if positions["each_is_a_slice"] else (
+        100 * (np.arange(bins) + 0.5) / bins, 90 / bins)  # fmt: skip
+    figure = Figure(figsize=(6.4, _PANEL_INCHES), layout="constrained")
+    axes = figure.subplots()
+    count = series["tested"] - series["not_in_store"]
+    axes.bar(x, ill, width, color="C3", label="of series with a lesion")
+    axes.bar(x, every - ill, width, bottom=ill, color="0.7", label="of other series")
+    axes.axhline(every.sum() / bins, color="k", linewidth=0.8, linestyle=":", label="random choice")
+    if lesions.any():
+        axes.plot(x, lesions * ill.sum() / lesions.sum(), "C0.-", linewidth=1.2,
+                  label="slices with a lesion, scaled to the red bars")  # fmt: skip
+    axes.set_title(f"the five slices of the highest attention, {count} series", fontsize=8)
+    axes.set(
+        xlabel="slice, from the lowest" if positions["each_is_a_slice"] else
+        "position in the series, from the lowest slice (%)", ylabel="slices",
+    )  # fmt: skip
+    axes.legend(fontsize=6)
     return figure
 
 

@@ -24,6 +24,7 @@ def evaluate_run(
     operating_point: str | None = None,
     by: Sequence[str] = (),
     kinds: pd.DataFrame | None = None,
+    averaged: tuple[pd.DataFrame, int] | None = None,
 ) -> Evaluation:
     """Score a run on its test patients; of a cross-validation on all, each out of its fold.
 
@@ -46,6 +47,9 @@ def evaluate_run(
         Subgroups to judge apart, see `seqhead.subgroups`.
     kinds : DataFrame or None
         ``kernel`` and ``manufacturer`` of each series, by id, for subgroups that need them.
+    averaged : (DataFrame, int) or None
+        Predictions to judge instead of the run's own, and over how many views they are means:
+        `seqhead.averaged.averaged_predictions`.
 
     Returns
     -------
@@ -76,11 +80,13 @@ def evaluate_run(
             f"{run.config.level} has rows that are wholly test rows"
         )
     series = run.series if run.config.level == "slice" and level != "slice" else None
+    predictions, views = averaged or (run.predictions, 0)
     found = evaluate_predictions(
-        run.predictions, run.config.labels, level, series=series, combine=combine or "max",
+        predictions, run.config.labels, level, series=series, combine=combine or "max",
         seed=seed, rule=rule,
     )  # fmt: skip
-    return replace(found, leak=leak, subgroups=_subgroups(run, found, by, kinds, seed))
+    subgroups = _subgroups(run, found, by, kinds, seed)
+    return replace(found, leak=leak, subgroups=subgroups, views=views)
 
 
 def evaluate_predictions(

@@ -46,6 +46,8 @@ class Evaluation:
         What else is to be said beside the figures.
     combine : str or None
         How slices made the score of a series; None where they did not.
+    views : int
+        How many augmented views the probabilities are means over, besides the images themselves.
     """
 
     judged: Judged
@@ -61,6 +63,7 @@ class Evaluation:
     leak: Leak | None = None
     notes: tuple[str, ...] = ()
     combine: str | None = None
+    views: int = 0
 
     @property
     def warnings(self) -> list[str]:
@@ -93,6 +96,7 @@ class Evaluation:
             "leak": self.leak.document() if self.leak else None,
             **self.model,
             "baseline": self.baseline,
+            **({"views": self.views} if self.views else {}),
             **({"folds": self.folds} if self.folds else {}),
             **({"subgroups": self.subgroups} if self.subgroups else {}),
         }

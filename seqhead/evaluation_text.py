@@ -55,6 +55,7 @@ def evaluation_text(evaluation: Evaluation, run: str, *, details: bool = False) 
     return [
         f"{run}, {_split_words(evaluation)}: {_sizes(evaluation)}",
         *(f"WARNING: {text}" for text in evaluation.warnings),
+        *_view_lines(evaluation.views),
         f"baseline: logistic regression on {_words(baseline['features'])}",
         f"95 % intervals: 2,000 resamples of patients; thresholds: {_RULES.get(rule, rule)} on "
         f"validation{', the mean of the folds is shown' if evaluation.folds else ''}",
@@ -69,6 +70,12 @@ def evaluation_text(evaluation: Evaluation, run: str, *, details: bool = False) 
         *(_detail_lines(model) if details else []),
         *_subgroup_lines(evaluation.subgroups),
     ]
+
+
+def _view_lines(views: int) -> list[str]:
+    if not views:
+        return []
+    return [f"mean over the images as they are and {plural(views, 'augmented view')}"]
 
 
 def _split_words(evaluation: Evaluation) -> str:

@@ -12,10 +12,10 @@ from seqhead.cohort import Cohort
 from seqhead.digests import series_digests
 from seqhead.errors import FitError, LabelError, LeakError
 from seqhead.evaluation import Evaluation, evaluate_judged
+from seqhead.inputs import check_fingerprint
 from seqhead.judged import averaged, decide
 from seqhead.members import member_scores
 from seqhead.operating_points import parse_rule
-from seqhead.predict import check_fingerprint
 from seqhead.run import Run
 from seqhead.scores import Scores, scores_at
 from seqhead.sources import Opened, Sources, open_sources
@@ -37,11 +37,14 @@ class External:
         Labels of the run that it has, K.
     columns : list of int
         Their places among the run's labels.
+    opened : Opened
+        The feature set, the key and the labels that it was joined from.
     """
 
     cohort: Cohort
     names: tuple[str, ...]
     columns: list[int]
+    opened: Opened
 
 
 def evaluate_external(
@@ -117,7 +120,7 @@ def evaluate_external(
     if combine is not None and (of_slices or run.config.level != "slice"):
         raise FitError("--combine has no effect: it makes series of slices. Leave it out")
     cohort = opened.cohort("slice" if of_slices else "series")
-    external = _renamed(run, cohort, renamed)
+    external = _renamed(run, cohort, renamed, opened)
     overlap = _refuse_training_scans(run, external.cohort)
     rule = parse_rule(operating_point or run.config.operating_point)
     parts = []
@@ -193,14 +196,33 @@ def parse_renamed(text: str) -> dict[str, str]:
     return renamed
 
 
-def _renamed(run: Run, cohort: Cohort, renamed: Mapping[str, str] | None) -> External:
-    """The cohort with the run's labels, in the run's order."""
-    of_run = run.config.labels
+def matched_labels(
+    of_run: Sequence[str], of_file: Sequence[str], renamed: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Say which label of a run is which label of a file.
+
+    Parameters
+    ----------
+    of_run, of_file : sequence of str
+        Labels of the run and of the file.
+    renamed : mapping of str to str or None
+        Label of the run -> label of the file; None: labels of the same name.
+
+    Returns
+    -------
+    dict of str to str
+        Label of the run -> label of the file, in the run's order.
+
+    Raises
+    ------
+    LabelError
+        They have no label in common, or `renamed` names one that is not there.
+    """
     if renamed is None:
-        renamed = {name: name for name in of_run if name in cohort.names}
+        renamed = {name: name for name in of_run if name in of_file}
     for where, said, known in (
         ("the run", [*renamed], of_run),
-        ("the labels", [*renamed.values()], cohort.names),
+        ("the labels", [*renamed.values()], of_file),
     ):
         unknown = [name for name in said if name not in known]
         if unknown:
@@ -209,18 +231,27 @@ def _renamed(run: Run, cohort: Cohort, renamed: Mapping[str, str] | None) -> Ext
             )
     if not renamed:
         raise LabelError(
-            f"the run predicts {', '.join(of_run)}, the labels are {', '.join(cohort.names)}: none "
+            f"the run predicts {', '.join(of_run)}, the labels are {', '.join(of_file)}: none "
             "in common. --map RUN_LABEL=OTHER_LABEL,... says which is which"
         )
-    names = tuple(name for name in of_run if name in renamed)
-    theirs = [cohort.names.index(renamed[name]) for name in names]
+    return {name: renamed[name] for name in of_run if name in renamed}
+
+
+def _renamed(
+    run: Run, cohort: Cohort, renamed: Mapping[str, str] | None, opened: Opened
+) -> External:
+    """The cohort with the run's labels, in the run's order."""
+    of_run = run.config.labels
+    matched = matched_labels(of_run, cohort.names, renamed)
+    theirs = [cohort.names.index(name) for name in matched.values()]
     y = (
         cohort.y[:, theirs]
         if isinstance(cohort.y, np.ndarray)
         else [rows[:, theirs] for rows in cohort.y]
     )
+    names = tuple(matched)
     chosen = replace(cohort, names=names, y=y, series_y=cohort.series_y[:, theirs])
-    return External(chosen, names, [of_run.index(name) for name in names])
+    return External(chosen, names, [of_run.index(name) for name in names], opened)
 
 
 def _refuse_training_scans(run: Run, cohort: Cohort) -> list[str]:

@@ -240,6 +240,7 @@ def fit_split(
         operating_point=job.splitting.rule.name,
         features=describe_features(job.opened.features),
         second_features=describe_features(job.opened.second) if job.opened.second else None,
+        views=tuple(view.config for view in job.opened.views),
         system=job.opened.system,
         sources=job.sources,
         split=split_config,
@@ -312,7 +313,8 @@ def fit_model(
         model.fit(*training, groups=cohort.groups[split.series_on(cohort, "train")])
         return History()
     validation = split.take(cohort, "validation")
-    model.fit(*training, validation=validation, progress=progress)
+    views = [split.take(replace(cohort, X=view), "train")[0] for view in cohort.views]
+    model.fit(*training, validation=validation, views=views, progress=progress)
     return model.history_
 
 
@@ -376,6 +378,11 @@ def notes_of(cohort: Cohort, split: Assignment | None = None) -> list[str]:
     notes = [f"{plural(unlabelled, 'slice')} without a known label, not learnt from"] * (
         unlabelled > 0
     )
+    if cohort.views:
+        notes.append(
+            f"each epoch draws each training series as it is or from {len(cohort.views)} augmented "
+            "views; validation and test are as they are"
+        )
     spelt, patients = cohort.series["patient"].nunique(), len(np.unique(cohort.groups))
     if spelt > patients:
         notes.append(

@@ -16,7 +16,7 @@ from seqhead.train_config import MAX_SEED, LossName
 
 _HEAD = ("rnn", "hidden", "layers", "bidirectional", "pool", "dropout")
 _TRAINING = ("loss", "epochs", "batch_size", "learning_rate", "patience", "balance")
-_OF_SEQUENCE = {*_HEAD, *_TRAINING, "label_weights", "second_features"}
+_OF_SEQUENCE = {*_HEAD, *_TRAINING, "label_weights", "second_features", "views"}
 
 
 class FitOptions(BaseModel):
@@ -33,6 +33,8 @@ class FitOptions(BaseModel):
         Accept features that are not of the system's recipe.
     features, second_features : str or None
         Names of the feature sets; by default the only one, or those of the system's recipe.
+    views : bool
+        Learn from the augmented views of the feature sets that the store has, too.
     level : str or None
         ``"series"`` or ``"slice"``; the labels' granularity by default.
     head : str
@@ -58,6 +60,7 @@ class FitOptions(BaseModel):
     any_recipe: bool = False
     features: str | None = None
     second_features: str | None = None
+    views: bool = False
     level: Literal["series", "slice"] | None = None
     head: Literal["sequence", "svm"] = "sequence"
     rnn: Literal["gru", "lstm", "tcn", "transformer", "none"] = "gru"
@@ -190,7 +193,8 @@ def system_changes(options: FitOptions) -> tuple[str, ...]:
                 found.append(f"{prefix}{name}={value}")
 
     walk("", given_settings(options))
-    return (*found, *(f"label weight {text}" for text in options.label_weights))
+    found += [f"label weight {text}" for text in options.label_weights]
+    return (*found, *(["augmented views"] if options.views else []))
 
 
 def parse_label_weights(texts: tuple[str, ...]) -> dict[str, float]:
@@ -246,8 +250,9 @@ def _check_system(options: FitOptions) -> None:
     if options.second_features is not None and len(system.features) < 2:
         raise FitError(f"--second-features has no effect: {system.name} reads one feature set")
     if system.kind == "svm":
-        if options.label_weights:
-            raise FitError("--label-weight has no effect: it is an option of sequence heads")
+        for option, given in (("label-weight", options.label_weights), ("views", options.views)):
+            if given:
+                raise FitError(f"--{option} has no effect: it is an option of sequence heads")
         _refuse_device(options)
 
 

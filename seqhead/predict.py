@@ -1,18 +1,14 @@
 """A fitted run on a store: probabilities of every series or slice."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from featurecache.recipe import differences
-from featurecache.store import FeatureSet, FeatureStore
-from seqhead.beside import lay_beside
-from seqhead.config import FeaturesConfig
-from seqhead.errors import FeaturesError, FitError
+from featurecache.store import FeatureStore
+from seqhead.inputs import Inputs, read_inputs
 from seqhead.members import member_scores
 from seqhead.predicted import Predictions
 from seqhead.run import Run
+from seqhead.words import plural
 
 
 def predict_store(
@@ -24,6 +20,7 @@ def predict_store(
     allow_numerics: bool = False,
     device: str = "auto",
     calibrate: str | None = None,
+    views: bool = False,
 ) -> Predictions:
     """Score every series of a store; a cross-validation says the mean of its models.
 
@@ -43,6 +40,8 @@ def predict_store(
         Where to compute.
     calibrate : str or None
         ``"temperature"`` or ``"isotonic"``, see `seqhead.calibration`; None: as the model says.
+    views : bool
+        Take the mean over the images as they are and their augmented views.
 
     Returns
     -------
@@ -59,103 +58,62 @@ def predict_store(
     StoreError
         The store is incomplete or damaged.
     """
-    chosen = store[features or run.config.features.name]
-    notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
-    given = _first_set(store, chosen)
-    fitted = run.config.second_features
-    if fitted is not None:
-        second = store[second_features or fitted.name]
-        notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
-        given = _both_sets(store, given, second)
-    elif second_features is not None:
-        raise FitError("--second-features has no effect: this run reads one feature set")
+    given = read_inputs(
+        run, store, features=features, second_features=second_features,
+        allow_numerics=allow_numerics, views=views,
+    )  # fmt: skip
     names = run.config.labels
-    scored = np.mean(list(member_scores(run, given.X, device, calibrate)), axis=0)
+    scored = mean_scores(run, given, device, calibrate)
     patient = given.series["patient"].to_numpy()
     ids = pd.DataFrame({"series": given.series.index, "patient": patient})
     if run.config.level == "slice":
         ids = _slice_ids(given)
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
     used = pd.Series([len(matrix) for matrix in given.X], index=given.series.index)
-    used = used.reindex(chosen.series.index, fill_value=0)
+    planned = given.features.series["n_slices"]
+    used = used.reindex(planned.index, fill_value=0)
     return Predictions(
         run,
         table,
         empty_series=used.index[used == 0].tolist(),
-        partial_series=used.index[(used > 0) & (used < chosen.series["n_slices"])].tolist(),
-        notes=notes,
+        partial_series=used.index[(used > 0) & (used < planned)].tolist(),
+        notes=[*given.notes, *_views_note(len(given.views))],
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What is predicted: B matrices (n, D), their lines of ``series``, those of their slices."""
-
-    X: list[np.ndarray]
-    series: pd.DataFrame
-    slices: pd.DataFrame
+def _views_note(views: int) -> list[str]:
+    return [f"mean over the images as they are and {plural(views, 'augmented view')}"] * (views > 0)
 
 
-def _first_set(store: FeatureStore, features: FeatureSet) -> _Given:
-    series = features.series[features.series["n_ok"] > 0]
-    if not len(series):
-        raise FitError(f"{store.storage.name}: no series has features")
-    places = features.slices.groupby("series", sort=False).indices
-    rows = np.concatenate([places[name] for name in series.index])
-    return _Given([features[name] for name in series.index], series, features.slices.iloc[rows])
-
-
-def _both_sets(store: FeatureStore, first: _Given, second: FeatureSet) -> _Given:
-    X, kept = lay_beside(first.X, first.slices, second)
-    has_rows = np.array([len(matrix) > 0 for matrix in X])
-    if not has_rows.any():
-        raise FitError(f"{store.storage.name}: no series has features in both feature sets")
-    matrices = [matrix for matrix in X if len(matrix)]
-    return _Given(matrices, first.series[has_rows], first.slices[np.concatenate(kept)])
-
-
-def check_fingerprint(
-    fitted: FeaturesConfig, offered: FeatureSet, *, allow_numerics: bool = False
-) -> list[str]:
-    """Refuse features that are not those of the fit.
+def mean_scores(
+    run: Run, given: Inputs, device: str = "auto", calibrate: str | None = None
+) -> np.ndarray:
+    """Mean of what the models of a run say, over the images as they are and each view.
 
     Parameters
     ----------
-    fitted : FeaturesConfig
-        What the model was fitted on.
-    offered : FeatureSet
-        What it is offered.
-    allow_numerics : bool
-        Accept another precision or storage type.
+    run : Run
+        The run.
+    given : Inputs
+        B series, and their views where there are any.
+    device, calibrate
+        As in `member_scores`; calibrated before the mean is taken.
 
     Returns
     -------
-    list of str
-        What was crossed, in words.
+    float array (B, K), or (N, K) of a run on slices
 
     Raises
     ------
-    FeaturesError
-        The recipes differ; the message names the fields.
+    RunError
+        A model is missing or damaged.
     """
-    if fitted.fingerprint == offered.fingerprint:
-        return []
-    fields = differences(offered.recipe, fitted.recipe)
-    said = "; ".join(fields) or "the fingerprints differ"
-    if fitted.fingerprint.get("identity") != offered.fingerprint.get("identity"):
-        raise FeaturesError(
-            f"the features {offered.name} of this store are not those that the model was fitted "
-            f"on: {said}. Extract them with the fit's recipe, or fit on these"
-        )
-    if not allow_numerics:
-        raise FeaturesError(
-            f"the features {offered.name} differ in numerics from those that the model was fitted "
-            f"on: {said}. --allow-numerics accepts that; probabilities may differ slightly"
-        )
-    return [f"numerics differ from the fit's, as allowed: {said}"]
+    matrices = (given.X, *given.views)
+    scored = [np.mean(list(member_scores(run, X, device, calibrate)), axis=0) for X in matrices]
+    return np.mean(scored, axis=0) if given.views else scored[0]
 
 
-def _slice_ids(given: _Given) -> pd.DataFrame:
+def _slice_ids(given: Inputs) -> pd.DataFrame:
     rows = given.slices
     return pd.DataFrame(
         {

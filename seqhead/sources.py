@@ -1,7 +1,7 @@
 """The files that a fit reads, opened and joined."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featurecache.errors import UsageError
@@ -23,6 +23,7 @@ from seqhead.labels.file import LabelFile
 from seqhead.labels.join import join_labels
 from seqhead.labels.reading import read_labels, read_slice_labels
 from seqhead.labels.statistics import LabelStatistics, label_statistics
+from seqhead.views import CachedView
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class Opened:
         The published system that the features are for.
     level : str or None
         The level of that system.
+    views : tuple of CachedView
+        Augmented views that training draws from.
     """
 
     features: FeatureSet
@@ -102,13 +105,18 @@ class Opened:
     second: FeatureSet | None = None
     system: SystemUse | None = None
     level: Level | None = None
+    views: tuple[CachedView, ...] = ()
 
     def cohort(self, level: Level | None = None) -> Cohort:
         """Join features and labels, see `seqhead.cohort.load_cohort`."""
         cohort = load_cohort(
             self.features, self.identifiers, self.labels, self.slice_labels, level or self.level
         )
-        return cohort if self.second is None else beside_cohort(cohort, self.second)
+        if self.second is not None:
+            cohort = beside_cohort(cohort, self.second)
+        lengths = [len(matrix) for matrix in cohort.X]
+        views = tuple(view.matrices(cohort.slices, lengths) for view in self.views)
+        return replace(cohort, views=views)
 
     def statistics(self) -> LabelStatistics:
         """Count labels, see `seqhead.labels.statistics.label_statistics`."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from seqhead.batches import batches
+from seqhead.epoch_source import EpochSource, Labels
 from seqhead.errors import FitError
 from seqhead.heads import Head
 from seqhead.losses import Objective
@@ -14,7 +15,6 @@ from seqhead.optimise import make_optimiser, make_schedule
 from seqhead.sampling import augmentation, balanced_rows, even_places, take_samples
 from seqhead.train_config import TrainConfig
 
-Labels = np.ndarray | Sequence[np.ndarray]
 Data = tuple[Sequence[np.ndarray], Labels]
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -70,6 +70,7 @@ def train(
     validation: Data | None,
     config: TrainConfig,
     *,
+    views: Sequence[Sequence[np.ndarray]] = (),
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> History:
@@ -84,6 +85,9 @@ def train(
         epochs and the last weights stay.
     config : TrainConfig
         Loss, optimiser and stopping.
+    views : sequence of V lists of arrays (n, D)
+        Augmented views of the training series, row by row: each epoch draws one of them, or the
+        series as it is, for each series.
     device : torch.device or None
         Where to train; None: the CPU.
     progress : callable or None
@@ -101,15 +105,15 @@ def train(
     _check_known(training, validation)
     device = device or torch.device("cpu")
     head.to(device)
-    m = head.config.sample_to
-    training = take_samples(*training, m, leftovers=config.leftovers)  # type: ignore[assignment]
-    objective = Objective.of(config, training[1], device)
+    source = EpochSource.of(*training, views, config, head.config.sample_to)
+    objective = Objective.of(config, source.labels, device)
     optimiser = make_optimiser(head, config)
     schedule = make_schedule(optimiser, config)
     rng = np.random.default_rng(config.seed)
     history, best, best_state = History(), float("inf"), None
     for epoch in range(1, config.epochs + 1):
-        losses = {"train_loss": _learn(head, training, objective, optimiser, config, rng, device)}
+        data = source.epoch(epoch)
+        losses = {"train_loss": _learn(head, data, objective, optimiser, config, rng, device)}
         if validation is not None:
             losses["validation_loss"] = mean_loss(head, validation, objective, device)
         _check_finite(losses, epoch)

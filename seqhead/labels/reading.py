@@ -5,7 +5,7 @@ from pathlib import Path
 from seqhead.errors import LabelError
 from seqhead.labels.cq500 import read_cq500
 from seqhead.labels.file import LabelFile
-from seqhead.labels.rsna import read_rsna
+from seqhead.labels.rsna import has_rsna_header, read_rsna
 from seqhead.labels.table import read_table
 
 LABEL_FORMATS = {"table": read_table, "cq500": read_cq500, "rsna": read_rsna}
@@ -38,13 +38,30 @@ def read_labels(path: Path, label_format: str = "table") -> LabelFile:
     return LABEL_FORMATS[label_format](path)
 
 
-def read_slice_labels(path: Path) -> LabelFile:
-    """Read a table of slice labels, as ``--slice-labels`` takes it.
+def slice_labels_format(path: Path) -> str:
+    """Name the format of a file of slice labels.
 
     Parameters
     ----------
     path : Path
-        A CSV file of the format ``table`` with a column ``SOPInstanceUID``.
+        A CSV file.
+
+    Returns
+    -------
+    str
+        ``"rsna"`` or ``"table"``.
+    """
+    return "rsna" if has_rsna_header(path) else "table"
+
+
+def read_slice_labels(path: Path) -> LabelFile:
+    """Read labels of slices, as ``--slice-labels`` takes them.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of the format ``table`` with a column ``SOPInstanceUID``, or of the format
+        ``rsna``, which its header ``ID,Label`` tells.
 
     Returns
     -------
@@ -54,12 +71,13 @@ def read_slice_labels(path: Path) -> LabelFile:
     Raises
     ------
     LabelError
-        The file has no column ``SOPInstanceUID``, or as `read_labels`.
+        The file has neither form, or as `read_labels`.
     """
-    labels = read_table(path)
+    labels = read_labels(path, slice_labels_format(path))
     if labels.level != "slice":
         raise LabelError(
-            f"{path.name}: slice labels need the column SOPInstanceUID; found only labels of each "
-            f"{labels.level}. Give this file as --labels instead"
+            f"{path.name}: slice labels need the column SOPInstanceUID (or the header ID,Label of "
+            f"the RSNA challenge); found only labels of each {labels.level}. Give this file as "
+            "--labels instead"
         )
     return labels

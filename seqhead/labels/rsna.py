@@ -21,8 +21,31 @@ RSNA_LABELS = (
 )
 """The six findings of the challenge."""
 
+_START_BYTES = 4096
 _MARK = "\x1f"  # the unit separator: no label file has it
 _LINE = re.compile(rf"[^,]*[^\s,]_({'|'.join(RSNA_LABELS)}),\s*[01]\s*")
+
+
+def has_rsna_header(path: Path) -> bool:
+    """Tell the challenge's labels from a table by their first line, ``ID,Label``.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file.
+
+    Returns
+    -------
+    bool
+        False also where the file cannot be read: its reader says why.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START_BYTES)
+    except OSError:
+        return False
+    lines = start.decode("utf-8-sig", errors="replace").split()
+    return bool(lines) and lines[0].replace('"', "") == "ID,Label"
 
 
 def read_rsna(path: Path) -> LabelFile:

@@ -463,3 +463,135 @@ def test_subgroups_of_the_index_need_the_index(project):
     assert "thickness" in seqhead("evaluate", "--by", "thickness").stdout
     result = seqhead("evaluate", "--by", "kernel", code=2)
     assert "featurecache.sqlite" in result.stderr
+
+
+ATTENTIVE = (*QUICK, "--pool", "attention")
+
+
+def test_key_slices_are_judged_by_the_slice_labels_of_the_fit(project):
+    seqhead("fit", *ATTENTIVE)
+    text = seqhead("evaluate", "--key-slices").stdout
+    assert "key slices by attention, lesions from slices.csv: " in text
+    assert text.splitlines()[-1] == "2 files in runs/toy-gru-1/curves"
+    document = json.loads(seqhead("evaluate", "--key-slices", "--json").stdout)
+    assert document["schema_version"] == 1
+    found = document["key_slices"]
+    assert found["lesion"]["comprehensive"]["attention"] > 0.9
+    assert found["series"]["tested"] == document["series"]
+    assert document["curves"] == [
+        f"runs/toy-gru-1/curves/key-slices.{form}" for form in ("svg", "png")
+    ]
+    assert (project.folder / document["curves"][0]).is_file()
+    plain = json.loads(seqhead("evaluate", "--json").stdout)
+    assert {k: v for k, v in document.items() if k not in ("key_slices", "curves")} == plain
+
+
+def test_other_slice_labels_of_the_same_store_can_be_named(project):
+    seqhead("fit", *ATTENTIVE)
+    rows = [
+        line
+        for s in project.stacks
+        for one, shown in zip(s.slices, s.shown, strict=True)
+        for line in (f"{one.sop_uid}_any,{shown}", f"{one.sop_uid}_epidural,0")
+    ]
+    (project.folder / "rsna.csv").write_text("\n".join(["ID,Label", *rows]))
+    given = ("--slice-labels", "rsna.csv", "--map", "ICH=any", "--json")
+    other = json.loads(seqhead("evaluate", "--key-slices", *given).stdout)["key_slices"]
+    fits = json.loads(seqhead("evaluate", "--key-slices", "--json").stdout)["key_slices"]
+    assert other["labels_of"] == "rsna.csv"
+    assert other["lesion"] == fits["lesion"]
+    refused = seqhead("evaluate", "--slice-labels", "rsna.csv", code=2)
+    assert "--slice-labels is of another data set" in refused.stderr
+
+
+def test_key_slices_need_attention_labels_of_slices_and_the_key(project):
+    seqhead("fit", *QUICK)
+    assert "gives slices no attention" in seqhead("evaluate", "--key-slices", code=2).stderr
+    settings = project.folder / "featurecache.toml"
+    kept = settings.read_text()
+    lines = [line for line in kept.splitlines() if not line.startswith("slice_labels")]
+    settings.write_text("\n".join(lines))
+    seqhead("fit", *ATTENTIVE)
+    refused = seqhead("evaluate", "--key-slices", code=2)
+    assert "give --slice-labels FILE" in refused.stderr
+    seqhead("evaluate", "--key-slices", "--slice-labels", "slices.csv")
+    settings.write_text(kept)
+    (project.folder / "featurecache.key").rename(project.folder / "elsewhere.key")
+    refused = seqhead("evaluate", "runs/toy-gru-2", "--key-slices", code=2)
+    assert "name the key with --key FILE" in refused.stderr
+    seqhead("evaluate", "runs/toy-gru-2", "--key-slices", "--key", "elsewhere.key")
+
+
+def test_a_fit_on_slice_labels_alone_has_them_for_its_key_slices(project):
+    (project.folder / "featurecache.toml").unlink()
+    given = ("cache.zarr", "--slice-labels", "slices.csv", "--level", "series")
+    seqhead("fit", *given, *ATTENTIVE, "--out", "run")
+    document = json.loads(seqhead("evaluate", "run", "--key-slices", "--json").stdout)
+    assert document["key_slices"]["labels_of"] == "slices.csv"
+
+
+def test_key_slices_of_another_data_set(project):
+    folder = another_store(project, "featurecache.key")
+    drawn = list(stacks(12))
+    rows = [f"8.{n}.{k},{shown}" for n, s in enumerate(drawn) for k, shown in enumerate(s.shown)]
+    (folder / "slices.csv").write_text("\n".join(["SOPInstanceUID,Bleed", *rows]))
+    seqhead("fit", *ATTENTIVE)
+    given = ("--store", folder / "o.zarr", "--map", "ICH=Bleed", "--device", "cpu", "--key-slices")
+    refused = seqhead("evaluate", *given, "--labels", folder / "labels.csv", code=2)
+    assert "labels each patient, not each slice" in refused.stderr
+    for labels in (("--labels", folder / "labels.csv"), ()):
+        of_slices = ("--slice-labels", folder / "slices.csv")
+        shown = seqhead("evaluate", *given, *labels, *of_slices, "--json").stdout
+        document = json.loads(shown)
+        assert document["key_slices"]["series"]["tested"] == 12
+        assert document["key_slices"]["lesion"]["comprehensive"]["attention"] > 0.8
+        assert document["curves"][0] == "runs/toy-gru-1/curves/o/key-slices.svg"
+
+
+def add_views(project, count=2, **changes):
+    """Views of the features, as `extract --views` leaves them."""
+    from featurecache import arrays
+    from featurecache.feature_array import FeatureArray
+    from featurecache.open_storage import open_storage
+
+    storage = open_storage(project.folder / "cache.zarr")
+    base = FeatureArray(storage, 0, "toy")
+    values = np.concatenate([stack.features for stack in project.stacks])
+    rng = np.random.default_rng(3)
+    for number in range(1, count + 1):
+        name = f"toy.view{number}"
+        recipe = {**RECIPE, "view_number": number, "view_seed": 0, **changes}
+        attributes = {"recipe": recipe, "plan": {}, "reason_codes": {},
+                      "fingerprint": {"identity": name, "numerics": "float32"}}  # fmt: skip
+        arrays.create_features(
+            storage, 0, name, n_slices=len(values), dim=D, dtype="float32", unit_slices=64,
+            attributes=attributes,
+        )  # fmt: skip
+        array = FeatureArray(storage, 0, name, writable=True)
+        noisy = (values + rng.normal(size=values.shape)).astype(np.float32)
+        for unit in range(base.n_units):
+            rows = array.rows(unit)
+            array.write_unit(unit, noisy[rows.start : rows.stop], np.ones(len(rows), dtype=int))
+
+
+def test_views_are_learnt_from_and_averaged_over(project):
+    add_views(project)
+    text = seqhead("fit", "--features", "toy", "--views", *QUICK).stdout
+    assert "from 2 augmented views; validation and test are as they are" in text
+    shown = seqhead("evaluate", "--views").stdout
+    assert "mean over the images as they are and 2 augmented views" in shown
+    document = json.loads(seqhead("evaluate", "--views", "--json").stdout)
+    assert document["views"] == 2
+    result = seqhead("predict", "runs/toy-gru-1", "cache.zarr", "--views")
+    assert "Note: mean over the images as they are and 2 augmented views" in result.stderr
+    refused = seqhead("evaluate", "--views", "--store", "cache.zarr", "--labels", "labels.csv",
+                      code=2)  # fmt: skip
+    assert "--views is for the run's own patients" in refused.stderr
+    assert "--views has no effect" in seqhead("fit", *SVM, "--views", code=2).stderr
+
+
+def test_without_views_or_with_others_the_fit_says_what_is_wrong(project):
+    assert "has no augmented views of toy" in seqhead("fit", "--views", *QUICK, code=5).stderr
+    add_views(project, size=112)
+    refused = seqhead("fit", "--features", "toy", "--views", *QUICK, code=5)
+    assert "size is 112, not 224" in refused.stderr

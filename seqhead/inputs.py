@@ -1,0 +1,188 @@
+"""What a fitted run reads of a store: the features it was fitted on, or a refusal."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from featurecache.recipe import differences
+from featurecache.store import FeatureSet, FeatureStore
+from seqhead.beside import lay_beside
+from seqhead.config import FeaturesConfig
+from seqhead.errors import FeaturesError, FitError
+from seqhead.run import Run
+from seqhead.views import open_views
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """B series as a run reads them.
+
+    Parameters
+    ----------
+    X : list of B arrays (n, D)
+        Features, those of a second set beside them.
+    series : DataFrame
+        B lines of ``FeatureSet.series``.
+    slices : DataFrame
+        N lines of ``FeatureSet.slices``, series by series.
+    features : FeatureSet
+        The (first) feature set.
+    notes : tuple of str
+        What was crossed, e.g. another precision.
+    views : tuple of V lists of B arrays (n, D)
+        Augmented views of `X`, row by row.
+    """
+
+    X: list[np.ndarray]
+    series: pd.DataFrame
+    slices: pd.DataFrame
+    features: FeatureSet
+    notes: tuple[str, ...] = ()
+    views: tuple[list[np.ndarray], ...] = ()
+
+    def only(self, names: Collection[str]) -> "Inputs":
+        """Some of the series, in the same order.
+
+        Parameters
+        ----------
+        names : collection of str
+            Their ids.
+
+        Returns
+        -------
+        Inputs
+        """
+        kept = self.series.index.isin(list(names))
+        places = np.flatnonzero(kept)
+        of_slice = np.repeat(kept, [len(matrix) for matrix in self.X])
+        return replace(
+            self, X=[self.X[k] for k in places], series=self.series[kept],
+            slices=self.slices[of_slice].reset_index(drop=True),
+            views=tuple([view[k] for k in places] for view in self.views),
+        )  # fmt: skip
+
+
+def read_inputs(
+    run: Run,
+    store: FeatureStore,
+    *,
+    features: str | None = None,
+    second_features: str | None = None,
+    allow_numerics: bool = False,
+    among: Collection[str] | None = None,
+    views: bool = False,
+) -> Inputs:
+    """Read the features of a store that a run was fitted on.
+
+    Parameters
+    ----------
+    run : Run
+        The fitted run.
+    store : FeatureStore
+        The store.
+    features, second_features : str or None
+        Names of the feature sets; None: those of the fit.
+    allow_numerics : bool
+        Accept another precision or storage type.
+    among : collection of str or None
+        Ids of the series to read, where the store has them; None: all.
+    views : bool
+        Read their augmented views too.
+
+    Returns
+    -------
+    Inputs
+        Series without features are not among them.
+
+    Raises
+    ------
+    FeaturesError
+        The features were made by another recipe; the message names the fields. Or views were
+        asked for and there are none, or they lack a row.
+    FitError
+        None of the series has features, or the run reads one feature set only.
+    StoreError
+        The store is incomplete or damaged.
+    """
+    chosen = store[features or run.config.features.name]
+    notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
+    given = _first_set(store, chosen, among)
+    fitted, second = run.config.second_features, None
+    if fitted is not None:
+        second = store[second_features or fitted.name]
+        notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
+        given = _both_sets(store, given, second)
+    elif second_features is not None:
+        raise FitError("--second-features has no effect: this run reads one feature set")
+    given = replace(given, notes=tuple(notes))
+    if not views:
+        return given
+    lengths = [len(matrix) for matrix in given.X]
+    cached = open_views(store, chosen, second)
+    return replace(given, views=tuple(one.matrices(given.slices, lengths) for one in cached))
+
+
+def check_fingerprint(
+    fitted: FeaturesConfig, offered: FeatureSet, *, allow_numerics: bool = False
+) -> list[str]:
+    """Refuse features that are not those of the fit.
+
+    Parameters
+    ----------
+    fitted : FeaturesConfig
+        What the model was fitted on.
+    offered : FeatureSet
+        What it is offered.
+    allow_numerics : bool
+        Accept another precision or storage type.
+
+    Returns
+    -------
+    list of str
+        What was crossed, in words.
+
+    Raises
+    ------
+    FeaturesError
+        The recipes differ; the message names the fields.
+    """
+    if fitted.fingerprint == offered.fingerprint:
+        return []
+    fields = differences(offered.recipe, fitted.recipe)
+    said = "; ".join(fields) or "the fingerprints differ"
+    if fitted.fingerprint.get("identity") != offered.fingerprint.get("identity"):
+        raise FeaturesError(
+            f"the features {offered.name} of this store are not those that the model was fitted "
+            f"on: {said}. Extract them with the fit's recipe, or fit on these"
+        )
+    if not allow_numerics:
+        raise FeaturesError(
+            f"the features {offered.name} differ in numerics from those that the model was fitted "
+            f"on: {said}. --allow-numerics accepts that; probabilities may differ slightly"
+        )
+    return [f"numerics differ from the fit's, as allowed: {said}"]
+
+
+def _first_set(store: FeatureStore, features: FeatureSet, among: Collection[str] | None) -> Inputs:
+    series = features.series[features.series["n_ok"] > 0]
+    if among is not None:
+        series = series[series.index.isin(list(among))]
+    if not len(series):
+        whose = "no series has" if among is None else "none of the series asked for has"
+        raise FitError(f"{store.storage.name}: {whose} features")
+    places = features.slices.groupby("series", sort=False).indices
+    rows = np.concatenate([places[name] for name in series.index])
+    X = [features[name] for name in series.index]
+    return Inputs(X, series, features.slices.iloc[rows].reset_index(drop=True), features)
+
+
+def _both_sets(store: FeatureStore, first: Inputs, second: FeatureSet) -> Inputs:
+    X, kept = lay_beside(first.X, first.slices, second)
+    has_rows = np.array([len(matrix) > 0 for matrix in X])
+    if not has_rows.any():
+        raise FitError(f"{store.storage.name}: no series has features in both feature sets")
+    matrices = [matrix for matrix in X if len(matrix)]
+    slices = first.slices[np.concatenate(kept)].reset_index(drop=True)
+    return Inputs(matrices, first.series[has_rows], slices, first.features)
