@@ -105,9 +105,8 @@ def test_fitting_without_groups_warns_of_the_leak(problem, model):
 def test_early_stopping_keeps_patients_together(problem):
     X, y, patients = problem
     model = SequenceClassifier(**SMALL, validation_fraction=0.3)
-    training, held = model._hold_out(X, y, patients, None)
-    where = {id(x): p for x, p in zip(X, patients, strict=True)}
-    sides = [{where[id(x)] for x in side[0]} for side in (training, held)]
+    held = model._held_out(X, y, patients)
+    sides = [set(np.asarray(patients)[rows]) for rows in (~held, held)]
     assert not sides[0] & sides[1]
     assert len(sides[1]) == 18
 
@@ -121,7 +120,8 @@ def test_training_stops_on_the_validation_loss_and_restores_the_best(problem):
     best = int(np.argmin(losses)) + 1
     assert model.history_.best_epoch == best
     assert len(losses) == best + 3 < 200
-    held = model._hold_out(X, y, patients, None)[1]
+    stopped_on = model._held_out(X, y, patients)
+    held = [x for x, one in zip(X, stopped_on, strict=True) if one], y[stopped_on]
     from seqhead.losses import Objective
     from seqhead.train import choose_device, mean_loss
 
