@@ -160,7 +160,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         validation : (X, y) or None
             Series to stop on, instead of holding some out.
         progress : callable or None
-            Called after each epoch, see `seqhead.train.train`.
+            Called after each epoch as ``progress(epoch, epochs, losses)``; `losses` has
+            ``train_loss`` and, with validation series, ``validation_loss``. What it raises (to give
+            a poor trial up) ends the fit and reaches the caller.
 
         Returns
         -------

@@ -87,7 +87,8 @@ def train(
     device : torch.device or None
         Where to train; None: the CPU.
     progress : callable or None
-        Called after each epoch with its number, the most there can be, and its losses.
+        Called after each epoch with its number, the most there can be, and its losses. What it
+        raises ends the training and reaches the caller; nothing is kept.
 
     Returns
     -------
