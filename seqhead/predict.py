@@ -8,10 +8,11 @@ import pandas as pd
 
 from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
-from seqhead.beside import lay_beside
 from seqhead.config import FeaturesConfig
 from seqhead.errors import FeaturesError, FitError
+from seqhead.matrices import lengths_of, take_series
 from seqhead.run import Run
+from seqhead.stored import lay_beside, stored_matrices, too_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def predict_store(
     allow_numerics: bool = False,
     device: str = "auto",
     calibrate: str | None = None,
+    memory_gb: float | None = None,
 ) -> Predictions:
     """Score every series of a store; a cross-validation says the mean of its models.
 
@@ -65,6 +67,9 @@ def predict_store(
         Where to compute.
     calibrate : str or None
         ``"temperature"`` or ``"isotonic"``, see `seqhead.calibration`; None: as the model says.
+    memory_gb : float or None
+        Memory that features may take, in 10^9 bytes; more are read batch by batch. None: half of
+        what is available.
 
     Returns
     -------
@@ -83,14 +88,15 @@ def predict_store(
     """
     chosen = store[features or run.config.features.name]
     notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
-    given = _first_set(store, chosen)
-    fitted = run.config.second_features
+    fitted, sets = run.config.second_features, [chosen]
     if fitted is not None:
-        second = store[second_features or fitted.name]
-        notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
-        given = _both_sets(store, given, second)
+        sets.append(store[second_features or fitted.name])
+        notes += check_fingerprint(fitted, sets[1], allow_numerics=allow_numerics)
     elif second_features is not None:
         raise FitError("--second-features has no effect: this run reads one feature set")
+    given = _first_set(store, chosen, streamed=too_large(sets, memory_gb) is not None)
+    if fitted is not None:
+        given = _both_sets(store, given, sets[1])
     names = run.config.labels
     scored = np.mean(list(member_scores(run, given.X, device, calibrate)), axis=0)
     patient = given.series["patient"].to_numpy()
@@ -98,7 +104,7 @@ def predict_store(
     if run.config.level == "slice":
         ids = _slice_ids(given)
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
-    used = pd.Series([len(matrix) for matrix in given.X], index=given.series.index)
+    used = pd.Series(lengths_of(given.X), index=given.series.index)
     used = used.reindex(chosen.series.index, fill_value=0)
     return Predictions(
         table,
@@ -112,26 +118,25 @@ def predict_store(
 class _Given:
     """What is predicted: B matrices (n, D), their lines of ``series``, those of their slices."""
 
-    X: list[np.ndarray]
+    X: Sequence[np.ndarray]
     series: pd.DataFrame
     slices: pd.DataFrame
 
 
-def _first_set(store: FeatureStore, features: FeatureSet) -> _Given:
+def _first_set(store: FeatureStore, features: FeatureSet, *, streamed: bool) -> _Given:
     series = features.series[features.series["n_ok"] > 0]
     if not len(series):
         raise FitError(f"{store.storage.name}: no series has features")
-    places = features.slices.groupby("series", sort=False).indices
-    rows = np.concatenate([places[name] for name in series.index])
-    return _Given([features[name] for name in series.index], series, features.slices.iloc[rows])
+    rows, X = stored_matrices(features, series.index, streamed=streamed)
+    return _Given(X, series, features.slices.iloc[rows])
 
 
 def _both_sets(store: FeatureStore, first: _Given, second: FeatureSet) -> _Given:
     X, kept = lay_beside(first.X, first.slices, second)
-    has_rows = np.array([len(matrix) > 0 for matrix in X])
+    has_rows = lengths_of(X) > 0
     if not has_rows.any():
         raise FitError(f"{store.storage.name}: no series has features in both feature sets")
-    matrices = [matrix for matrix in X if len(matrix)]
+    matrices = take_series(X, np.flatnonzero(has_rows))
     return _Given(matrices, first.series[has_rows], first.slices[np.concatenate(kept)])
 
 

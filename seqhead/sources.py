@@ -1,7 +1,7 @@
 """The files that a fit reads, opened and joined."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featurecache.errors import UsageError
@@ -23,6 +23,7 @@ from seqhead.labels.file import LabelFile
 from seqhead.labels.join import join_labels
 from seqhead.labels.reading import read_labels, read_slice_labels
 from seqhead.labels.statistics import LabelStatistics, label_statistics
+from seqhead.stored import too_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,31 @@ class Opened:
     system: SystemUse | None = None
     level: Level | None = None
 
-    def cohort(self, level: Level | None = None) -> Cohort:
-        """Join features and labels, see `seqhead.cohort.load_cohort`."""
+    def cohort(self, level: Level | None = None, memory_gb: float | None = None) -> Cohort:
+        """Join features and labels, see `seqhead.cohort.load_cohort`.
+
+        Parameters
+        ----------
+        level : str or None
+            What an output says something of.
+        memory_gb : float or None
+            Memory that features may take, in 10^9 bytes; more stay in the store and are read batch
+            by batch. None: half of what is available.
+
+        Returns
+        -------
+        Cohort
+            The same either way; a note says where features are not in memory.
+        """
+        sets = [self.features, *([] if self.second is None else [self.second])]
+        streamed = too_large(sets, memory_gb)
         cohort = load_cohort(
-            self.features, self.identifiers, self.labels, self.slice_labels, level or self.level
-        )
-        return cohort if self.second is None else beside_cohort(cohort, self.second)
+            self.features, self.identifiers, self.labels, self.slice_labels, level or self.level,
+            streamed=streamed is not None,
+        )  # fmt: skip
+        if self.second is not None:
+            cohort = beside_cohort(cohort, self.second)
+        return cohort if streamed is None else replace(cohort, notes=(*cohort.notes, streamed))
 
     def statistics(self) -> LabelStatistics:
         """Count labels, see `seqhead.labels.statistics.label_statistics`."""

@@ -99,7 +99,7 @@ def test_the_last_weights_are_kept_where_that_is_asked(problem):
 
 
 def test_a_callback_sees_every_epoch_and_may_give_the_fit_up(problem):
-    class GivenUp(Exception):
+    class GivenUpError(Exception):
         pass
 
     seen = []
@@ -107,11 +107,11 @@ def test_a_callback_sees_every_epoch_and_may_give_the_fit_up(problem):
     def callback(epoch, epochs, losses):
         seen.append((epoch, epochs, set(losses)))
         if epoch == 3:
-            raise GivenUp
+            raise GivenUpError
 
     X, y, patients = problem
     model = SequenceClassifier(**{**SMALL, "epochs": 9})
-    with pytest.raises(GivenUp):
+    with pytest.raises(GivenUpError):
         model.fit(X, y, groups=patients, progress=callback)
     assert seen == [(k, 9, {"train_loss", "validation_loss"}) for k in (1, 2, 3)]
     assert not hasattr(model, "head_")
