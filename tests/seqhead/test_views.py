@@ -10,8 +10,8 @@ from seqhead.crossval import fit_as_split
 from seqhead.epoch_source import EpochSource
 from seqhead.errors import FeaturesError, FitError, RunError
 from seqhead.evaluate import evaluate_run
-from seqhead.options import parse_fit_options
 from seqhead.members import member_scores
+from seqhead.options import parse_fit_options
 from seqhead.predict import predict_store
 from seqhead.run import Run
 from seqhead.sources import Sources
