@@ -173,6 +173,13 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
     help="Of Adam.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of training; auto is bf16 where the hardware multiplies it. Predictions are in float32.",
+)
+@click.option(
     "--svm-input",
     type=click.Choice(["pooled", "padded"]),
     default="pooled",
@@ -185,6 +192,13 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
     default=0,
     show_default=True,
     help="Of the split, the weights and the order.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(0),
+    metavar="GB",
+    show_default="half of what is available",
+    help="That features may take; more are read from the store batch by batch, with equal results.",
 )
 @click.option(
     "--out",
@@ -221,11 +235,13 @@ def fit(
     from cli.heads import epochs_bar, given_options, parted_options, remember, sources
 
     wait_without_spinning()
+    from seqhead.arithmetic import start_up
     from seqhead.crossval import CrossValidationReport, fit_as_split
     from seqhead.options import parse_fit_options
     from seqhead.splitting import parse_splitting
     from seqhead.text import crossval_text, fit_text
 
+    start_up()
     files, splitting, options = parted_options(given)
     chosen = parse_fit_options(**given_options(context, options))
     how = parse_splitting(**given_options(context, splitting))

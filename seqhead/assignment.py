@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqhead.cohort import Cohort
+from seqhead.matrices import lengths_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Assignment:
 
     def take(
         self, cohort: Cohort, name: str
-    ) -> tuple[list[np.ndarray], np.ndarray | list[np.ndarray]]:
+    ) -> tuple[Sequence[np.ndarray], np.ndarray | list[np.ndarray]]:
         """Features and labels of one side.
 
         Parameters
@@ -48,7 +49,7 @@ class Assignment:
         X, y = cohort.take(self.series_on(cohort, name))
         if not self.of_slices:
             return X, y
-        rows = np.split(self.names == name, np.cumsum([len(m) for m in cohort.X])[:-1])
+        rows = np.split(self.names == name, np.cumsum(lengths_of(cohort.X))[:-1])
         mine = [side for side in rows if side.any()]
         hidden = [np.where(side[:, None], labels, np.float32(np.nan))
                   for side, labels in zip(mine, y, strict=True)]  # fmt: skip

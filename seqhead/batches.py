@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqhead.matrices import Matrices, lengths_of, one_ahead
 from seqhead.sampling import Pick
 
 if TYPE_CHECKING:
@@ -29,12 +30,15 @@ class Batch:
         Labels; NaN where unknown, and in padding.
     rows : int array (B,)
         Which series these are.
+    labelled : bool
+        Whether any label is known.
     """
 
     x: "torch.Tensor"
     mask: "torch.Tensor"
     y: "torch.Tensor | None"
     rows: np.ndarray
+    labelled: bool = False
 
 
 def batch_rows(
@@ -97,19 +101,22 @@ def collate(
     """
     import torch
 
-    picked = [slice(None) if pick is None else pick(len(X[row])) for row in rows]
-    matrices = [X[row][places] for row, places in zip(rows, picked, strict=True)]
+    whole = [X[row] for row in rows]
+    picked = [slice(None) if pick is None else pick(len(matrix)) for matrix in whole]
+    matrices = [matrix[places] for matrix, places in zip(whole, picked, strict=True)]
     lengths = [len(matrix) for matrix in matrices]
     S, D = max(pad_to or 0, *lengths), matrices[0].shape[1]
     x = np.zeros((len(rows), S, D), dtype=np.float32)
     for place, matrix in enumerate(matrices):
         x[place, : len(matrix)] = matrix
     mask = np.arange(S) < np.array(lengths)[:, None]
+    labels = None if y is None else _padded_labels(y, rows, picked, S)
     return Batch(
         torch.from_numpy(x).to(device),
         torch.from_numpy(mask).to(device),
-        None if y is None else torch.from_numpy(_padded_labels(y, rows, picked, S)).to(device),
+        None if labels is None else torch.from_numpy(labels).to(device),
         rows,
+        labels is not None and not bool(np.isnan(labels).all()),
     )
 
 
@@ -126,6 +133,9 @@ def batches(
 ) -> Iterator[Batch]:
     """All series as batches, each series once.
 
+    Where there is something to wait for, the disk or a device of its own, the next batch is made
+    in a thread meanwhile; batches are the same.
+
     Parameters
     ----------
     X, y, device, pad_to, pick
@@ -139,10 +149,13 @@ def batches(
     ------
     Batch
     """
-    lengths = np.array([len(matrix) for matrix in X])
     among = np.arange(len(X)) if among is None else among
-    for places in batch_rows(lengths[among], batch_size, rng):
-        yield collate(X, y, among[places], device, pad_to, pick)
+    made = (
+        collate(X, y, among[places], device, pad_to, pick)
+        for places in batch_rows(lengths_of(X)[among], batch_size, rng)
+    )
+    wait = isinstance(X, Matrices) or str(device) != "cpu"
+    yield from one_ahead(made) if wait else made
 
 
 def row_statistics(X: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +171,7 @@ def row_statistics(X: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     mean, scale : float32 arrays (D,)
         `scale` is 1 for a feature that does not vary.
     """
-    count = sum(len(matrix) for matrix in X)
+    count = lengths_of(X).sum()
     mean = sum(matrix.sum(axis=0, dtype=np.float64) for matrix in X) / count
     square = sum(((matrix.astype(np.float64) - mean) ** 2).sum(axis=0) for matrix in X) / count
     scale = np.sqrt(square)

@@ -4,47 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from featurecache.store import FeatureSet
 from seqhead.cohort import Cohort
 from seqhead.errors import FitError
+from seqhead.matrices import take_series
+from seqhead.stored import lay_beside
 from seqhead.words import plural
-
-_KEY = ["series", "slice", "position"]
-
-
-def lay_beside(
-    X: Sequence[np.ndarray], slices: pd.DataFrame, second: FeatureSet
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Join every slice's features of one set with those of another.
-
-    Parameters
-    ----------
-    X : sequence of B arrays (n, D)
-        The first set.
-    slices : DataFrame
-        Lines of ``FeatureSet.slices`` for the rows of `X`, series by series.
-    second : FeatureSet
-        The other set, of D2 features.
-
-    Returns
-    -------
-    X : list of B arrays (n', D + D2)
-        Slices that both sets have; a series may have none left.
-    kept : list of B bool arrays (n,)
-        Which slices these are.
-    """
-    there = pd.MultiIndex.from_frame(second.slices[_KEY])
-    rows = there.get_indexer(pd.MultiIndex.from_frame(slices[_KEY]))
-    values = second.to_numpy()
-    ends = np.cumsum([len(matrix) for matrix in X])
-    joined, kept = [], []
-    for matrix, places in zip(X, np.split(rows, ends[:-1]), strict=True):
-        found = places >= 0
-        joined.append(np.hstack([matrix[found], values[places[found]]]))
-        kept.append(found)
-    return joined, kept
 
 
 def beside_cohort(cohort: Cohort, second: FeatureSet) -> Cohort:
@@ -71,6 +37,7 @@ def beside_cohort(cohort: Cohort, second: FeatureSet) -> Cohort:
     has_rows = np.array([bool(found.any()) for found in kept])
     if not has_rows.any():
         raise FitError(f"no series has features in both {cohort.features} and {second.name}")
+    X = take_series(X, np.flatnonzero(has_rows))
     if not all(np.isfinite(matrix).all() for matrix in X):
         raise FitError(f"features of {second.name} are not finite. Run `featurecache verify`")
     y = cohort.y
@@ -88,7 +55,7 @@ def beside_cohort(cohort: Cohort, second: FeatureSet) -> Cohort:
                               - set(names[~has_rows])),
     )  # fmt: skip
     return replace(
-        cohort, X=[matrix for matrix, has in zip(X, has_rows, strict=True) if has], y=y,
+        cohort, X=X, y=y,
         series=cohort.series[has_rows], series_y=cohort.series_y[has_rows],
         slices=cohort.slices[np.concatenate(kept)].reset_index(drop=True),
         left_out=left_out, second=second.dim, notes=(*cohort.notes, *_notes(kept, second.name)),

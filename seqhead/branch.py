@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from seqhead.arithmetic import over_slices
 from seqhead.context import DilatedConvolutions, Transformer
 from seqhead.errors import FitError
 from seqhead.head_config import ATTENTION_POOLS, RECURRENT, BranchConfig
@@ -54,12 +55,15 @@ class Branch(nn.Module):
 
     def states(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, S, D) and its mask (B, S) to what is pooled (B, S, width); padding is zero."""
-        for step in (self.normalise, self.input_dense, self.attend, self.differences):
-            x = x if step is None else step(x, mask)
-        states = x if self.rnn is None else self.rnn(x, mask)
-        if self.product is not None:
-            states = self.product(x, states, mask)
-        return states if self.step_dense is None else self.step_dense(states, mask)
+        with over_slices(x):
+            for step in (self.normalise, self.input_dense, self.attend, self.differences):
+                x = x if step is None else step(x, mask)
+            states = x if self.rnn is None else self.rnn(x, mask)
+            if self.product is not None:
+                states = self.product(x, states, mask)
+            if self.step_dense is not None:
+                states = self.step_dense(states, mask)
+        return states if states.dtype == torch.float64 else states.float()
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, S, D) and its mask (B, S) to logits (B, K), or (B, S, K) without pooling."""

@@ -9,6 +9,7 @@ from seqhead.cohort import Cohort
 from seqhead.config import SvmConfig
 from seqhead.errors import FitError
 from seqhead.head_config import HeadConfig
+from seqhead.matrices import width_of
 from seqhead.options import FitOptions, chosen_system, given_settings, parse_label_weights
 from seqhead.svm import PooledSVC
 from seqhead.systems.loading import first_problem
@@ -97,7 +98,6 @@ def _svm_settings(given: dict[str, Any], cohort: Cohort) -> dict[str, Any]:
 
 
 def _head_settings(given: dict[str, Any], options: FitOptions, cohort: Cohort) -> dict[str, Any]:
-    widths = [len(matrix[0]) for matrix in cohort.X[:1]]
     pool = given.get("pool")
     if cohort.level == "slice" and pool not in (None, "none"):
         raise FitError(f"--pool {pool} makes one output of a series: leave it out at --level slice")
@@ -107,7 +107,7 @@ def _head_settings(given: dict[str, Any], options: FitOptions, cohort: Cohort) -
     if isinstance(zoom, dict):
         given = {**given, "zoom": {**zoom, "features": _second(cohort)}}
     default = "none" if cohort.level == "slice" else "max"
-    sizes = {"features": widths[0] - cohort.second, "labels": len(cohort.names)}
+    sizes = {"features": width_of(cohort.X) - cohort.second, "labels": len(cohort.names)}
     return {"hidden": options.hidden, "pool": default, **given, **sizes}
 
 

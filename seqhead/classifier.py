@@ -24,6 +24,7 @@ from seqhead.estimator import (
 )
 from seqhead.head_config import HeadConfig, ZoomConfig
 from seqhead.heads import Head, make_head
+from seqhead.matrices import lengths_of, take_series, width_of
 from seqhead.splits import inner_validation
 from seqhead.train import (
     Data,
@@ -80,6 +81,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         Share of the groups that `fit` holds out to stop on; 0 trains for all epochs.
     random_state : int
         Seed of everything random.
+    precision : {"auto", "fp32", "bf16"}
+        Of products over slices in training; ``"auto"`` is bf16 where the hardware multiplies it.
+        Predictions are in float32.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
 
@@ -90,7 +94,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     head_ : Head
         The fitted head.
     history_ : History
-        Losses of each epoch and the best epoch.
+        Losses of each epoch, the best epoch, and the precision that ``"auto"`` chose.
+    training_ : TrainConfig
+        How the head was trained, with that precision.
 
     Examples
     --------
@@ -141,6 +147,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     leftovers: bool = False
     reverse: float = 0.0
     drop_slices: float = 0.0
+    precision: str = "auto"
     validation_fraction: float = 0.15
     random_state: int = 0
     device: str = "auto"
@@ -172,7 +179,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             Augmented views of `X`, row by row: each epoch draws for each training series one of
             them, or the series as it is. Series to stop on are taken as they are.
         progress : callable or None
-            Called after each epoch, see `seqhead.train.train`.
+            Called after each epoch as ``progress(epoch, epochs, losses)``; `losses` has
+            ``train_loss`` and, with validation series, ``validation_loss``. What it raises (to give
+            a poor trial up) ends the fit and reaches the caller.
 
         Returns
         -------
@@ -192,17 +201,20 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             validation = self._checked(*validation)
         elif held is not None:
             training, validation = _take(X, y, ~held), _take(X, y, held)
-            checked = [[view[k] for k in np.flatnonzero(~held)] for view in checked]
+            checked = [take_series(view, np.flatnonzero(~held)) for view in checked]
         K = (y[0] if isinstance(y, list) else y).shape[1]
         with torch.random.fork_rng(), full_float32(), flushed_denormals():
             torch.manual_seed(self.random_state)
-            head = make_head(self._head_config(X[0].shape[1], K))
+            head = make_head(self._head_config(width_of(X), K))
             head.set_statistics(*row_statistics(training[0]))
             self.history_ = train(
                 head, training, validation, self.train_config(), views=checked,
                 device=choose_device(self.device), progress=progress,
             )  # fmt: skip
-        self._remember(head.cpu())
+        self._remember(
+            head.cpu(),
+            self.train_config().model_copy(update={"precision": self.history_.precision}),
+        )
         return self
 
     def predict_proba(self, X: Sequence[np.ndarray]) -> Any:
@@ -341,20 +353,20 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         with torch.device("meta"):  # sizes are compared before anything is allocated
             module = make_head(head)
         module.load_state_dict(state, assign=True)
-        model._remember(module.eval())
+        model._remember(module.eval(), training)
         return model
 
-    def _remember(self, head: Head) -> None:
-        self.head_ = head
+    def _remember(self, head: Head, training: TrainConfig) -> None:
+        self.head_, self.training_ = head, training
         self.classes_ = classes_of(head.config.labels)
         self.n_features_in_ = head.config.inputs
 
-    def _checked(self, X: Sequence[np.ndarray], y: Any) -> tuple[list[np.ndarray], Any]:
+    def _checked(self, X: Sequence[np.ndarray], y: Any) -> tuple[Sequence[np.ndarray], Any]:
         X = check_matrices(X)
         return X, check_slice_labels(y, X) if self.pool == "none" else check_labels(y, len(X))
 
     def _held_out(
-        self, X: list[np.ndarray], y: Any, groups: Sequence[Any] | None
+        self, X: Sequence[np.ndarray], y: Any, groups: Sequence[Any] | None
     ) -> np.ndarray | None:
         """Which series (B,) to stop on; None where training runs for all epochs."""
         if not self.validation_fraction:
@@ -398,17 +410,17 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         }
 
 
-def _checked_view(view: Sequence[np.ndarray], X: list[np.ndarray]) -> list[np.ndarray]:
-    checked = check_matrices(view, X[0].shape[1])
-    if [len(matrix) for matrix in checked] != [len(matrix) for matrix in X]:
+def _checked_view(view: Sequence[np.ndarray], X: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    checked = check_matrices(view, width_of(X))
+    if not np.array_equal(lengths_of(checked), lengths_of(X)):
         raise FitError("a view needs the same series as X, and the same slices of each")
     return checked
 
 
-def _take(X: list[np.ndarray], y: Any, rows: np.ndarray) -> Data:
+def _take(X: Sequence[np.ndarray], y: Any, rows: np.ndarray) -> Data:
     places = np.flatnonzero(rows)
     labels = [y[k] for k in places] if isinstance(y, list) else y[places]
-    return [X[k] for k in places], labels
+    return take_series(X, places), labels
 
 
 def _any_slice(rows: np.ndarray) -> np.ndarray:

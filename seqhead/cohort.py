@@ -1,5 +1,6 @@
 """A feature set joined with labels: what a fit learns from."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -14,6 +15,8 @@ from seqhead.groups import patient_groups
 from seqhead.labels.file import LabelFile
 from seqhead.labels.join import Joined, join_labels
 from seqhead.labels.statistics import any_of
+from seqhead.matrices import lengths_of, take_series
+from seqhead.stored import stored_matrices
 
 Level = Literal["series", "slice"]
 
@@ -68,8 +71,8 @@ class Cohort:
     slices : DataFrame
         N rows of ``FeatureSet.slices`` with ``user_slice``; series by series in the order of
         `series`.
-    X : list of B arrays (n, D)
-        Features.
+    X : list of B arrays (n, D), or Matrices
+        Features; `Matrices` where they are more than memory may hold.
     y : float32 array (B, K), or list of B float32 arrays (n, K) at level slice
         Labels; NaN is unknown.
     series_y : float32 array (B, K)
@@ -90,7 +93,7 @@ class Cohort:
     level: Level
     series: pd.DataFrame
     slices: pd.DataFrame
-    X: list[np.ndarray]
+    X: Sequence[np.ndarray]
     y: np.ndarray | list[np.ndarray]
     series_y: np.ndarray
     left_out: LeftOut
@@ -108,7 +111,7 @@ class Cohort:
         """Patient of each series (B,), whatever its spellings: see `patient_groups`."""
         return self.series["group"].to_numpy(dtype=object)
 
-    def take(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | list[np.ndarray]]:
+    def take(self, rows: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray | list[np.ndarray]]:
         """Features and labels of some series.
 
         Parameters
@@ -121,7 +124,7 @@ class Cohort:
         X, y
         """
         places = np.arange(len(self.X))[rows]
-        X = [self.X[k] for k in places]
+        X = take_series(self.X, places)
         if isinstance(self.y, np.ndarray):
             return X, self.y[places]
         return X, [self.y[k] for k in places]
@@ -139,7 +142,7 @@ class Cohort:
         Cohort
         """
         X, y = self.take(rows)
-        of_slice = np.repeat(rows, [len(matrix) for matrix in self.X])
+        of_slice = np.repeat(rows, lengths_of(self.X))
         places = np.flatnonzero(rows)
         return replace(
             self, X=X, y=y, series=self.series[rows], series_y=self.series_y[rows],
@@ -150,7 +153,7 @@ class Cohort:
     @property
     def owner(self) -> np.ndarray:
         """Number of the series that each slice with features belongs to, (N,)."""
-        return np.repeat(np.arange(len(self.X)), [len(matrix) for matrix in self.X])
+        return np.repeat(np.arange(len(self.X)), lengths_of(self.X))
 
 
 def choose_features(store: FeatureStore, name: str | None) -> str:
@@ -192,6 +195,8 @@ def load_cohort(
     labels: LabelFile,
     slice_labels: LabelFile | None = None,
     level: Level | None = None,
+    *,
+    streamed: bool = False,
 ) -> Cohort:
     """Join features with labels.
 
@@ -207,6 +212,8 @@ def load_cohort(
         Labels of slices, where `labels` are of something larger.
     level : str or None
         ``"series"``, ``"slice"``, or None: slices if `labels` are of slices, else series.
+    streamed : bool
+        Leave the features in the store, and read a series each time it is wanted.
 
     Returns
     -------
@@ -236,7 +243,7 @@ def load_cohort(
     if not (known & has_rows).any():
         raise FitError("no series has both features and a known label")
     chosen = table.index[known & has_rows]
-    ordered, X = _matrices(features, chosen)
+    ordered, X = stored_matrices(features, chosen, streamed=streamed)
     y: np.ndarray | list[np.ndarray] = per_series[known & has_rows]
     if level == "slice":
         y = _split(joined.values[ordered], X)
@@ -331,29 +338,8 @@ def _any_known(values: np.ndarray, rows: pd.DataFrame, series: pd.DataFrame) -> 
     return series.index.isin(known)
 
 
-def _matrices(features: FeatureSet, chosen: pd.Index) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Rows of the chosen series, in their order, and one view of the matrix for each."""
-    places = features.slices.groupby("series", sort=False).indices
-    picked = [places[series] for series in chosen]
-    everything = features.to_numpy()
-    X = [
-        everything[rows[0] : rows[-1] + 1]
-        if rows[-1] - rows[0] + 1 == len(rows)
-        else everything[rows]
-        for rows in picked
-    ]
-    _check_finite(X, chosen)
-    return np.concatenate(picked), X
-
-
-def _check_finite(X: list[np.ndarray], series: pd.Index) -> None:
-    for matrix, name in zip(X, series, strict=True):
-        if not np.isfinite(matrix).all():
-            raise FitError(f"features of series {name} are not finite. Run `featurecache verify`")
-
-
-def _split(values: np.ndarray, X: list[np.ndarray]) -> list[np.ndarray]:
-    return np.split(values, np.cumsum([len(matrix) for matrix in X])[:-1])
+def _split(values: np.ndarray, X: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return np.split(values, np.cumsum(lengths_of(X))[:-1])
 
 
 def _with_user_ids(series: pd.DataFrame, joined: Joined, planned: pd.DataFrame) -> pd.DataFrame:

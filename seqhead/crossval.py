@@ -171,7 +171,7 @@ def cross_validate(
     with run_folder(out, project / "runs") as folder:
         with log.step("read"):
             opened = open_for_fit(sources, options)
-            cohort = opened.cohort(options.level)
+            cohort = opened.cohort(options.level, options.memory)
         plan = plan_splits(cohort, splitting, options.seed, opened, project)
         job = Job(opened, options, splitting, sources.relative_to(project), progress)
         pool = _Pool()

@@ -6,30 +6,35 @@ from typing import Any
 import numpy as np
 
 from seqhead.errors import FitError
+from seqhead.matrices import Matrices, lengths_of
 
 
-def check_matrices(X: Sequence[Any], width: int | None = None) -> list[np.ndarray]:
+def check_matrices(X: Sequence[Any], width: int | None = None) -> Sequence[np.ndarray]:
     """Check a ragged list of feature matrices.
 
     Parameters
     ----------
     X : sequence of B arrays (n, D)
-        Slices of each series; n may differ, D may not.
+        Slices of each series; n may differ, D may not. `Matrices` stay unread, and check
+        themselves when they are read.
     width : int or None
         D of the fit, for prediction.
 
     Returns
     -------
-    list of B arrays (n, D)
+    sequence of B arrays (n, D)
 
     Raises
     ------
     FitError
         There is no series, one has no slices, widths differ, or a value is not finite.
     """
-    matrices = [np.asarray(matrix) for matrix in X]
-    if not matrices:
+    if not len(X):
         raise FitError("no series: expected a list of (n_slices, D) matrices")
+    if isinstance(X, Matrices):
+        _check_sizes(X, width)
+        return X
+    matrices = [np.asarray(matrix) for matrix in X]
     width = width or (matrices[0].shape[1] if matrices[0].ndim == 2 else None)
     for number, matrix in enumerate(matrices):
         if matrix.ndim != 2 or not len(matrix) or matrix.shape[1] != width:
@@ -88,7 +93,7 @@ def check_slice_labels(y: Sequence[Any], X: Sequence[np.ndarray]) -> list[np.nda
     """
     if len(y) != len(X):
         raise FitError(f"{len(y)} label arrays for {len(X)} series")
-    labels = [label_matrix(rows, len(matrix)) for rows, matrix in zip(y, X, strict=True)]
+    labels = [label_matrix(rows, n) for rows, n in zip(y, lengths_of(X).tolist(), strict=True)]
     if all(np.isnan(rows).all() for rows in labels):
         raise FitError("every label is unknown")
     return labels
@@ -171,3 +176,13 @@ def label_matrix(y: Any, n: int) -> np.ndarray:
     if not (np.isnan(values) | (values == 0) | (values == 1)).all():
         raise FitError("labels must be 0, 1 or NaN (unknown)")
     return values
+
+
+def _check_sizes(X: Matrices, width: int | None) -> None:
+    empty = np.flatnonzero(X.lengths < 1)
+    if len(empty) or X.width != (width or X.width):
+        number = int(empty[0]) if len(empty) else 0
+        raise FitError(
+            f"series {number} has shape {(int(X.lengths[number]), X.width)}; expected (n_slices, "
+            f"{width or X.width}) with at least one slice"
+        )

@@ -81,6 +81,7 @@ class FitReport:
             "labels": list(config.labels),
             "series": {s: folds["series"][folds["split"] == s].nunique() for s in SPLITS},
             "patients": {s: folds["group"][folds["split"] == s].nunique() for s in SPLITS},
+            "precision": config.training.precision if config.training else None,
             "epochs": len(self.history.epochs),
             "best_epoch": self.history.best_epoch,
             "validation": self.validation,
@@ -177,7 +178,7 @@ def fit(
     with run_folder(out, project / "runs") as folder:
         with log.step("read"):
             opened = open_for_fit(sources, options)
-            cohort = opened.cohort(options.level)
+            cohort = opened.cohort(options.level, options.memory)
         plan = plan_splits(cohort, splitting, options.seed, opened, project)
         if plan.crossed:
             raise SplitError("several folds are a cross-validation: use seqhead.crossval")
@@ -334,7 +335,7 @@ def _fit_baselines(cohort: Cohort, split: Assignment) -> dict[str, PositionBasel
 def _model_config(model: Estimator) -> dict[str, Any]:
     if isinstance(model, PooledSVC):
         return {"svm": SvmConfig(**model.get_params())}
-    return {"head": model.head_.config, "training": model.train_config()}
+    return {"head": model.head_.config, "training": model.training_}
 
 
 def validation_metrics(scores: Scores, config: RunConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a fitted run reads of a store: the features it was fitted on, or a refusal."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,10 +8,11 @@ import pandas as pd
 
 from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
-from seqhead.beside import lay_beside
 from seqhead.config import FeaturesConfig
 from seqhead.errors import FeaturesError, FitError
+from seqhead.matrices import lengths_of, take_series
 from seqhead.run import Run
+from seqhead.stored import lay_beside, stored_matrices, too_large
 from seqhead.views import open_views
 
 
@@ -21,7 +22,7 @@ class Inputs:
 
     Parameters
     ----------
-    X : list of B arrays (n, D)
+    X : list of B arrays (n, D), or Matrices
         Features, those of a second set beside them.
     series : DataFrame
         B lines of ``FeatureSet.series``.
@@ -35,7 +36,7 @@ class Inputs:
         Augmented views of `X`, row by row.
     """
 
-    X: list[np.ndarray]
+    X: Sequence[np.ndarray]
     series: pd.DataFrame
     slices: pd.DataFrame
     features: FeatureSet
@@ -56,9 +57,9 @@ class Inputs:
         """
         kept = self.series.index.isin(list(names))
         places = np.flatnonzero(kept)
-        of_slice = np.repeat(kept, [len(matrix) for matrix in self.X])
+        of_slice = np.repeat(kept, lengths_of(self.X))
         return replace(
-            self, X=[self.X[k] for k in places], series=self.series[kept],
+            self, X=take_series(self.X, places), series=self.series[kept],
             slices=self.slices[of_slice].reset_index(drop=True),
             views=tuple([view[k] for k in places] for view in self.views),
         )  # fmt: skip
@@ -73,6 +74,7 @@ def read_inputs(
     allow_numerics: bool = False,
     among: Collection[str] | None = None,
     views: bool = False,
+    memory_gb: float | None = None,
 ) -> Inputs:
     """Read the features of a store that a run was fitted on.
 
@@ -90,6 +92,9 @@ def read_inputs(
         Ids of the series to read, where the store has them; None: all.
     views : bool
         Read their augmented views too.
+    memory_gb : float or None
+        Memory that features may take, see `seqhead.stored.too_large`; more are read when they are
+        wanted.
 
     Returns
     -------
@@ -108,18 +113,20 @@ def read_inputs(
     """
     chosen = store[features or run.config.features.name]
     notes = check_fingerprint(run.config.features, chosen, allow_numerics=allow_numerics)
-    given = _first_set(store, chosen, among)
     fitted, second = run.config.second_features, None
     if fitted is not None:
         second = store[second_features or fitted.name]
         notes += check_fingerprint(fitted, second, allow_numerics=allow_numerics)
-        given = _both_sets(store, given, second)
     elif second_features is not None:
         raise FitError("--second-features has no effect: this run reads one feature set")
+    sets = [chosen] if second is None else [chosen, second]
+    given = _first_set(store, chosen, among, streamed=too_large(sets, memory_gb) is not None)
+    if second is not None:
+        given = _both_sets(store, given, second)
     given = replace(given, notes=tuple(notes))
     if not views:
         return given
-    lengths = [len(matrix) for matrix in given.X]
+    lengths = lengths_of(given.X).tolist()
     cached = open_views(store, chosen, second)
     return replace(given, views=tuple(one.matrices(given.slices, lengths) for one in cached))
 
@@ -165,24 +172,24 @@ def check_fingerprint(
     return [f"numerics differ from the fit's, as allowed: {said}"]
 
 
-def _first_set(store: FeatureStore, features: FeatureSet, among: Collection[str] | None) -> Inputs:
+def _first_set(
+    store: FeatureStore, features: FeatureSet, among: Collection[str] | None, *, streamed: bool
+) -> Inputs:
     series = features.series[features.series["n_ok"] > 0]
     if among is not None:
         series = series[series.index.isin(list(among))]
     if not len(series):
         whose = "no series has" if among is None else "none of the series asked for has"
         raise FitError(f"{store.storage.name}: {whose} features")
-    places = features.slices.groupby("series", sort=False).indices
-    rows = np.concatenate([places[name] for name in series.index])
-    X = [features[name] for name in series.index]
+    rows, X = stored_matrices(features, series.index, streamed=streamed)
     return Inputs(X, series, features.slices.iloc[rows].reset_index(drop=True), features)
 
 
 def _both_sets(store: FeatureStore, first: Inputs, second: FeatureSet) -> Inputs:
     X, kept = lay_beside(first.X, first.slices, second)
-    has_rows = np.array([len(matrix) > 0 for matrix in X])
+    has_rows = lengths_of(X) > 0
     if not has_rows.any():
         raise FitError(f"{store.storage.name}: no series has features in both feature sets")
-    matrices = [matrix for matrix in X if len(matrix)]
+    matrices = take_series(X, np.flatnonzero(has_rows))
     slices = first.slices[np.concatenate(kept)].reset_index(drop=True)
     return Inputs(matrices, first.series[has_rows], slices, first.features)

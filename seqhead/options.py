@@ -12,10 +12,13 @@ from seqhead.systems.loading import (
     parse_settings,
 )
 from seqhead.systems.schema import System
-from seqhead.train_config import MAX_SEED, LossName
+from seqhead.train_config import MAX_SEED, LossName, Precision
 
 _HEAD = ("rnn", "hidden", "layers", "bidirectional", "pool", "dropout")
-_TRAINING = ("loss", "epochs", "batch_size", "learning_rate", "patience", "balance")
+_TRAINING = (
+    "loss", "epochs", "batch_size", "learning_rate", "patience", "balance", "precision",
+)  # fmt: skip
+_NO_CHANGE = ("training.precision",)  # of a system: how it is computed, not what it is
 _OF_SEQUENCE = {*_HEAD, *_TRAINING, "label_weights", "second_features", "views"}
 
 
@@ -41,7 +44,7 @@ class FitOptions(BaseModel):
         ``"sequence"`` or ``"svm"``.
     rnn, hidden, layers, bidirectional, pool, dropout
         Of `HeadConfig`; `pool` is ``"max"`` by default, at level slice always none.
-    loss, epochs, batch_size, learning_rate, patience, balance
+    loss, epochs, batch_size, learning_rate, patience, balance, precision
         Of `TrainConfig`.
     label_weights : tuple of str
         Weights of labels in the loss, as ``NAME=WEIGHT``; 1 for the others.
@@ -51,6 +54,9 @@ class FitOptions(BaseModel):
         Of split, weights, order and folds.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    memory : float or None
+        Memory that features may take, in 10^9 bytes; more are read from the store batch by batch.
+        None: half of what is available. Changes no result.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,10 +81,12 @@ class FitOptions(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     patience: int = Field(10, gt=0)
     balance: Literal["none", "loss", "sampling"] = "none"
+    precision: Precision = "auto"
     label_weights: tuple[str, ...] = ()
     svm_input: Literal["pooled", "padded"] = "pooled"
     seed: int = Field(0, ge=0, le=MAX_SEED)
     device: str = "auto"
+    memory: float | None = Field(None, ge=0)
 
 
 def parse_fit_options(**given: Any) -> FitOptions:
@@ -189,7 +197,7 @@ def system_changes(options: FitOptions) -> tuple[str, ...]:
         for name, value in settings.items():
             if isinstance(value, dict):
                 walk(f"{prefix}{name}.", value)
-            else:
+            elif f"{prefix}{name}" not in _NO_CHANGE:
                 found.append(f"{prefix}{name}={value}")
 
     walk("", given_settings(options))

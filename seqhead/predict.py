@@ -5,6 +5,7 @@ import pandas as pd
 
 from featurecache.store import FeatureStore
 from seqhead.inputs import Inputs, read_inputs
+from seqhead.matrices import lengths_of
 from seqhead.members import member_scores
 from seqhead.predicted import Predictions
 from seqhead.run import Run
@@ -21,6 +22,7 @@ def predict_store(
     device: str = "auto",
     calibrate: str | None = None,
     views: bool = False,
+    memory_gb: float | None = None,
 ) -> Predictions:
     """Score every series of a store; a cross-validation says the mean of its models.
 
@@ -42,6 +44,9 @@ def predict_store(
         ``"temperature"`` or ``"isotonic"``, see `seqhead.calibration`; None: as the model says.
     views : bool
         Take the mean over the images as they are and their augmented views.
+    memory_gb : float or None
+        Memory that features may take, in 10^9 bytes; more are read batch by batch. None: half of
+        what is available.
 
     Returns
     -------
@@ -60,7 +65,7 @@ def predict_store(
     """
     given = read_inputs(
         run, store, features=features, second_features=second_features,
-        allow_numerics=allow_numerics, views=views,
+        allow_numerics=allow_numerics, views=views, memory_gb=memory_gb,
     )  # fmt: skip
     names = run.config.labels
     scored = mean_scores(run, given, device, calibrate)
@@ -69,7 +74,7 @@ def predict_store(
     if run.config.level == "slice":
         ids = _slice_ids(given)
     table = pd.concat([ids, pd.DataFrame(scored, columns=list(names))], axis=1)
-    used = pd.Series([len(matrix) for matrix in given.X], index=given.series.index)
+    used = pd.Series(lengths_of(given.X), index=given.series.index)
     planned = given.features.series["n_slices"]
     used = used.reindex(planned.index, fill_value=0)
     return Predictions(

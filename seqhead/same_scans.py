@@ -8,6 +8,7 @@ import pandas as pd
 
 from seqhead.cohort import Cohort
 from seqhead.errors import LeakError
+from seqhead.matrices import lengths_of
 
 _COMMON = 8  # slices that so many series have are air, not evidence
 _SHOWN = 3
@@ -51,10 +52,9 @@ def same_scans(X: Sequence[np.ndarray], groups: Sequence[str] | np.ndarray) -> l
     list of SameScan
         In the order of the cohort.
     """
-    lengths = [len(matrix) for matrix in X]
     slices = pd.DataFrame(
         {"digest": np.concatenate([_digests(matrix) for matrix in X]),
-         "series": np.repeat(np.arange(len(X)), lengths)}
+         "series": np.repeat(np.arange(len(X)), lengths_of(X))}
     ).drop_duplicates()  # fmt: skip
     distinct = slices.groupby("series").size()
     holders = slices.groupby("digest")["series"].transform("size")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from seqhead.matrices import lengths_of, take_slices_of
 from seqhead.train_config import TrainConfig
 
 Pick = Callable[[int], np.ndarray]
@@ -64,7 +65,7 @@ def take_samples(
     m: int | None,
     *,
     leftovers: bool = False,
-) -> tuple[list[np.ndarray], np.ndarray | list[np.ndarray] | None]:
+) -> tuple[Sequence[np.ndarray], np.ndarray | Sequence[np.ndarray] | None]:
     """Reduce series of labels of their own to a fixed number of slices.
 
     Parameters
@@ -84,13 +85,12 @@ def take_samples(
         Of all samples; without left-overs in the order of the series.
     """
     if m is None:
-        return list(X), y if y is None or isinstance(y, np.ndarray) else list(y)
+        return X, y
     places = [
-        disjoint_samples(len(matrix), m) if leftovers else [even_places(len(matrix), m)]
-        for matrix in X
+        disjoint_samples(n, m) if leftovers else [even_places(n, m)] for n in lengths_of(X).tolist()
     ]
     owners = np.repeat(np.arange(len(X)), [len(samples) for samples in places])
-    taken = [matrix[rows] for matrix, samples in zip(X, places, strict=True) for rows in samples]
+    taken = take_slices_of(X, owners, [rows for samples in places for rows in samples])
     return taken, None if y is None else np.asarray(y)[owners]
 
 

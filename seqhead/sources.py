@@ -23,6 +23,8 @@ from seqhead.labels.file import LabelFile
 from seqhead.labels.join import join_labels
 from seqhead.labels.reading import read_labels, read_slice_labels
 from seqhead.labels.statistics import LabelStatistics, label_statistics
+from seqhead.matrices import lengths_of
+from seqhead.stored import too_large
 from seqhead.views import CachedView
 
 
@@ -107,14 +109,33 @@ class Opened:
     level: Level | None = None
     views: tuple[CachedView, ...] = ()
 
-    def cohort(self, level: Level | None = None) -> Cohort:
-        """Join features and labels, see `seqhead.cohort.load_cohort`."""
+    def cohort(self, level: Level | None = None, memory_gb: float | None = None) -> Cohort:
+        """Join features and labels, see `seqhead.cohort.load_cohort`.
+
+        Parameters
+        ----------
+        level : str or None
+            What an output says something of.
+        memory_gb : float or None
+            Memory that features may take, in 10^9 bytes; more stay in the store and are read batch
+            by batch. None: half of what is available.
+
+        Returns
+        -------
+        Cohort
+            The same either way; a note says where features are not in memory.
+        """
+        sets = [self.features, *([] if self.second is None else [self.second])]
+        streamed = too_large(sets, memory_gb)
         cohort = load_cohort(
-            self.features, self.identifiers, self.labels, self.slice_labels, level or self.level
-        )
+            self.features, self.identifiers, self.labels, self.slice_labels, level or self.level,
+            streamed=streamed is not None,
+        )  # fmt: skip
         if self.second is not None:
             cohort = beside_cohort(cohort, self.second)
-        lengths = [len(matrix) for matrix in cohort.X]
+        if streamed is not None:
+            cohort = replace(cohort, notes=(*cohort.notes, streamed))
+        lengths = lengths_of(cohort.X).tolist()
         views = tuple(view.matrices(cohort.slices, lengths) for view in self.views)
         return replace(cohort, views=views)
 

@@ -21,6 +21,7 @@ from seqhead.estimator import (
     classes_of,
     decide,
 )
+from seqhead.matrices import Matrices, lengths_of, width_of
 
 SVM_INPUTS = ("pooled", "padded", "slices")
 """What a row of the SVM is: pooled slices, all slices of a padded series, or one slice."""
@@ -129,8 +130,8 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
                 stacklevel=2,
             )
             groups = range(len(X))
-        self.n_features_in_ = X[0].shape[1]
-        self.n_slices_ = max(len(matrix) for matrix in X)
+        self.n_features_in_ = width_of(X)
+        self.n_slices_ = int(lengths_of(X).max())
         raw = self._rows(X)
         self.mean_, self.scale_ = row_statistics(X if self.input == "padded" else [raw])
         rows = self._standardised(raw, X)
@@ -139,7 +140,7 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
             1
         ]
         if of_slices:
-            owner = np.repeat(owner, [len(matrix) for matrix in X])
+            owner = np.repeat(owner, lengths_of(X))
         fitted = [self._fit_label(compact, y[:, k], owner) for k in range(y.shape[1])]
         coef = np.array([coef for coef, _ in fitted])
         self.coef_ = (coef if basis is None else coef @ basis.T).astype(np.float32)
@@ -248,7 +249,7 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
         odds = self._standardised(self._rows(X), X) @ self.coef_.T + self.intercept_
         if self.input != "slices":
             return output(odds)
-        ends = np.cumsum([len(matrix) for matrix in X])
+        ends = np.cumsum(lengths_of(X))
         return [output(rows) for rows in np.split(odds, ends[:-1])]
 
     def _check_options(self) -> None:
@@ -260,6 +261,11 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Sequence[np.ndarray]) -> np.ndarray:
         """Pooled rows (B, F), or slices (N, D); padded input is made when it is standardised."""
+        if self.input != "pooled" and isinstance(X, Matrices):
+            raise FitError(
+                f"an SVM with input {self.input!r} needs all features in memory, and they are more "
+                "than it may take: allow more (--memory), or use the pooled input"
+            )
         if self.input == "padded":
             return np.empty((len(X), 0), dtype=np.float32)
         if self.input == "slices":

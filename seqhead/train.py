@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from seqhead.arithmetic import products_in, resolve_precision
 from seqhead.batches import batches
 from seqhead.epoch_source import EpochSource, Labels
 from seqhead.errors import FitError
 from seqhead.heads import Head
 from seqhead.losses import Objective
+from seqhead.matrices import lengths_of
 from seqhead.optimise import make_optimiser, make_schedule
 from seqhead.sampling import augmentation, balanced_rows, even_places, take_samples
 from seqhead.train_config import TrainConfig
@@ -31,10 +33,13 @@ class History:
         ``epoch``, ``train_loss`` and, with validation series, ``validation_loss``.
     best_epoch : int
         Epoch whose weights the head has.
+    precision : str
+        What products over slices were computed in: ``"fp32"`` or ``"bf16"``.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
+    precision: str = "fp32"
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -91,7 +96,8 @@ def train(
     device : torch.device or None
         Where to train; None: the CPU.
     progress : callable or None
-        Called after each epoch with its number, the most there can be, and its losses.
+        Called after each epoch with its number, the most there can be, and its losses. What it
+        raises ends the training and reaches the caller; nothing is kept.
 
     Returns
     -------
@@ -104,16 +110,19 @@ def train(
     """
     _check_known(training, validation)
     device = device or torch.device("cpu")
+    precision = resolve_precision(config.precision, device)
     head.to(device)
     source = EpochSource.of(*training, views, config, head.config.sample_to)
     objective = Objective.of(config, source.labels, device)
     optimiser = make_optimiser(head, config)
     schedule = make_schedule(optimiser, config)
     rng = np.random.default_rng(config.seed)
-    history, best, best_state = History(), float("inf"), None
+    history, best, best_state = History(precision=precision), float("inf"), None
     for epoch in range(1, config.epochs + 1):
         data = source.epoch(epoch)
-        losses = {"train_loss": _learn(head, data, objective, optimiser, config, rng, device)}
+        with products_in(precision):
+            learnt = _learn(head, data, objective, optimiser, config, rng, device)
+        losses = {"train_loss": learnt}
         if validation is not None:
             losses["validation_loss"] = mean_loss(head, validation, objective, device)
         _check_finite(losses, epoch)
@@ -151,7 +160,7 @@ def _learn(
         *data, config.batch_size, rng, device,
         among=among, pad_to=config.pad_to, pick=augmentation(config, rng),
     ):  # fmt: skip
-        if batch.y is None or torch.isnan(batch.y).all():
+        if batch.y is None or not batch.labelled:
             continue
         total, weight = objective.terms(head.outputs(batch.x, batch.mask), batch.y)
         optimiser.zero_grad(set_to_none=True)
@@ -190,20 +199,21 @@ def mean_loss(head: Head, data: Data, objective: Objective, device: torch.device
 
 @dataclass
 class RunningMean:
-    """A weighted mean that grows."""
+    """A weighted mean that grows; a device is not waited for until the mean is asked for."""
 
-    total: float = 0.0
-    weight: float = 0.0
+    terms: list[torch.Tensor] = field(default_factory=list)
 
     def add(self, total: torch.Tensor, weight: torch.Tensor) -> None:
         """Add a weighted sum () and its weight ()."""
-        self.total += float(total.detach())
-        self.weight += float(weight)
+        self.terms.append(torch.stack([total.detach(), weight]))
 
     @property
     def value(self) -> float:
         """The mean; 0 of nothing."""
-        return self.total / self.weight if self.weight else 0.0
+        if not self.terms:
+            return 0.0
+        total, weight = torch.stack(self.terms).cpu().double().sum(dim=0).tolist()
+        return total / weight if weight else 0.0
 
 
 def probabilities(
@@ -231,10 +241,9 @@ def probabilities(
         Probabilities, in the order of `X`.
     """
     outputs = _each_series(head, X, device, batch_size, lambda x, mask: head(x, mask).sigmoid())
-    return [
-        rows if head.config.pool != "none" else rows[: len(x)]
-        for rows, x in zip(outputs, X, strict=True)
-    ]
+    if head.config.pool != "none":
+        return outputs
+    return [rows[:n] for rows, n in zip(outputs, lengths_of(X), strict=True)]
 
 
 def attention(
@@ -262,9 +271,9 @@ def attention(
     """
     weights = _each_series(head, X, device, batch_size, head.attention)
     spread = []
-    for matrix, row in zip(X, weights, strict=True):
-        places = even_places(len(matrix), head.config.sample_to)
-        of_all = np.full(len(matrix), np.nan, dtype=np.float32)
+    for n, row in zip(lengths_of(X).tolist(), weights, strict=True):
+        places = even_places(n, head.config.sample_to)
+        of_all = np.full(n, np.nan, dtype=np.float32)
         of_all[places] = row[: len(places)]
         spread.append(of_all)
     return spread

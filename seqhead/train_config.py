@@ -9,6 +9,8 @@ MAX_SEED = 2**32 - 2
 
 LossName = Literal["bce", "mse", "focal"]
 
+Precision = Literal["auto", "fp32", "bf16"]
+
 
 class TrainConfig(BaseModel):
     """How a head is trained.
@@ -53,6 +55,10 @@ class TrainConfig(BaseModel):
         Probability that a series is read from its other end in training.
     drop_slices : float
         Probability of each slice to be left out in training.
+    precision : str
+        Of products over slices in training: ``"fp32"``, ``"bf16"``, or ``"auto"``, which is bf16
+        where the hardware multiplies it. A run says which it was. Weights, sums, the layers after
+        pooling, validation and prediction are in float32 always.
     seed : int
         Of weights, order, augmentation and dropout.
     """
@@ -77,6 +83,7 @@ class TrainConfig(BaseModel):
     leftovers: bool = False
     reverse: float = Field(0.0, ge=0, le=1)
     drop_slices: float = Field(0.0, ge=0, lt=1)
+    precision: Precision = "auto"
     seed: int = Field(0, ge=0, le=MAX_SEED)
 
     @model_validator(mode="after")

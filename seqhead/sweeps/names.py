@@ -16,6 +16,7 @@ _NOT_SEARCHED = {
     "level": "a sweep is of one level: use --level",
     "seed": "scores of other seeds are luck: use --seed for all of them",
     "device": "use --device",
+    "memory": "features are in memory once, for all trials",
 }
 _SPELLINGS = {"label_weight": "label_weights"}  # the option is repeated, the field is a list
 

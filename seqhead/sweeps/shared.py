@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,9 +93,9 @@ class _Plan:
 
     def __init__(self) -> None:
         self.size = 0
-        self.arrays: list[tuple[int, list[np.ndarray]]] = []
+        self.arrays: list[tuple[int, Sequence[np.ndarray]]] = []
 
-    def add(self, parts: list[np.ndarray]) -> dict[str, Any]:
+    def add(self, parts: Sequence[np.ndarray]) -> dict[str, Any]:
         """Lay arrays of one width one behind the other."""
         rows = sum(len(part) for part in parts)
         offset = -(-self.size // _ALIGN) * _ALIGN

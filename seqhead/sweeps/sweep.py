@@ -300,7 +300,8 @@ def _try_all(folder: SweepFolder, prepared: Prepared, jobs: int, device: str, vi
         return
     shared = share(prepared.data)
     for cohort in prepared.data.cohorts:
-        cohort.X.clear()  # now the children have them, in memory once
+        if isinstance(cohort.X, list):
+            cohort.X.clear()  # now the children have them, in memory once
     try:
         work_side_by_side(
             folder, shared, jobs=jobs, threads=max(1, default_workers() // jobs), device=device,

@@ -90,7 +90,7 @@ def bare_cohort(
     names: Sequence[str],
     level: str,
     groups: Sequence[str],
-    X: list[np.ndarray],
+    X: Sequence[np.ndarray],
     y: np.ndarray | list[np.ndarray],
     series_y: np.ndarray,
     second: int,

@@ -19,14 +19,14 @@ from seqhead.layers import (
     Standardise,
 )
 from seqhead.pools import AttentionPool, LastPool, MaxPool, MeanPool
-from seqhead.recurrent import ResetBeforeGRU
+from seqhead.recurrent import MaskedRNN
 from seqhead.systems.loading import load_system, system_names
 from seqhead.systems.recipes import extract_command
 from seqhead.systems.schema import System
 
 _WHOLE = (
     Standardise, MaskedBatchNorm, FeatureAttention, Differences, SliceDense, Product,
-    nn.GRU, nn.LSTM, ResetBeforeGRU, DilatedConvolutions, Transformer,
+    MaskedRNN, DilatedConvolutions, Transformer,
     AttentionPool, LastPool, MaxPool, MeanPool, nn.Linear,
 )  # fmt: skip
 """Modules that are one line of a description."""
@@ -258,6 +258,10 @@ def _lines(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 def _recorder(name: str, shapes: dict[str, tuple[str | int, ...]]) -> Any:
     def record(module: nn.Module, given: Any, output: Any) -> None:
+        if isinstance(module, MaskedRNN):  # its layers only lend their parameters
+            for layer in module.in_order:
+                shapes[f"{name}.{layer}"] = ("B", "S", module.hidden)
+            return
         states = output[0] if isinstance(output, tuple) else output
         shape: list[str | int] = ["B", *states.shape[1:]]
         if len(shape) == 3 and shape[1] == _SLICES:

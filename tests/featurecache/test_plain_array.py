@@ -49,6 +49,23 @@ def test_any_rows_are_what_zarr_reads(
     stop = data.draw(st.none() | st.integers(start, n + 5))
     np.testing.assert_array_equal(array[start:stop], values[start:stop])
     np.testing.assert_array_equal(array[start:stop], np.asarray(oracle[start:stop]))
+    first = data.draw(st.integers(0, n))  # of chunks that were compared with their checksums
+    last = data.draw(st.integers(first, n))
+    np.testing.assert_array_equal(array[first:last], values[first:last])
+
+
+def test_rows_of_a_file_that_changed_are_compared_with_the_checksum_again(tmp_path: Path) -> None:
+    values = np.arange(20, dtype=np.float32).reshape(10, 2)
+    array = PlainArray(tmp_path / "a", make(tmp_path / "a", values, 4))
+    np.testing.assert_array_equal(array[1:3], values[1:3])
+    np.testing.assert_array_equal(array[2:4], values[2:4])
+    path = tmp_path / "a/c.0.0"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="checksum"):
+        array[0:1]  # though the damage is in another row
 
 
 @pytest.mark.parametrize(("dtype", "fill_value"), [("float16", float("nan")), ("uint8", 0)])

@@ -114,7 +114,7 @@ def test_early_stopping_keeps_patients_together(problem):
 def test_training_stops_on_the_validation_loss_and_restores_the_best(problem):
     X, y, patients = problem
     model = SequenceClassifier(
-        hidden=16, epochs=200, patience=3, learning_rate=2e-2, device="cpu"
+        hidden=16, epochs=200, patience=3, learning_rate=2e-2, device="cpu", precision="fp32"
     ).fit(X, y, groups=patients)
     losses = [epoch["validation_loss"] for epoch in model.history_.epochs]
     best = int(np.argmin(losses)) + 1

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from seqhead.packing import Packing
 from seqhead.pools import LastPool
-from seqhead.recurrent import MaskedRNN, ResetBeforeGRU
+from seqhead.recurrent import MaskedRNN, ResetBeforeGRU, run_cell, run_cudnn
 
 D, H = 5, 4
 
@@ -147,7 +148,8 @@ def test_a_bidirectional_layer_equals_torch_on_packed_sequences(kind):
 def test_input_dropout_drops_the_same_features_of_all_slices():
     torch.manual_seed(0)
     rnn = MaskedRNN("gru", 200, H, input_dropout=0.2).train()
-    dropped = rnn._dropped(torch.ones(3, 6, 200))
+    packing = Packing.of(torch.ones(3, 6, dtype=torch.bool))
+    dropped = packing.unpack(rnn._dropped(torch.ones(18, 200), packing))
     assert (dropped == dropped[:, :1]).all()
     assert set(dropped.unique().tolist()) == {0.0, 1.25}  # what is kept is enlarged, as in Keras
     assert 0.1 < (dropped[0, 0] == 0).float().mean() < 0.3
@@ -156,3 +158,93 @@ def test_input_dropout_drops_the_same_features_of_all_slices():
     assert (rnn(x, mask) != rnn(x, mask)).any()
     rnn.eval()
     assert (rnn(x, mask) == rnn(x, mask)).all()
+
+
+CELLS = [("gru", True), ("gru", False), ("lstm", True)]
+
+
+@pytest.mark.parametrize(("kind", "reset_after"), CELLS)
+@pytest.mark.parametrize("both", [False, True])
+def test_gradients_are_those_of_finite_differences(kind, reset_after, both):
+    torch.manual_seed(0)
+    rnn = MaskedRNN(kind, 3, 4, layers=2, bidirectional=both, reset_after=reset_after).double()
+    mask = torch.arange(5) < torch.tensor([3, 5, 1])[:, None]
+    x = torch.randn(3, 5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *_: rnn(x, mask), (x, *rnn.parameters()))
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_gradients_equal_those_of_torch(kind):
+    torch.manual_seed(0)
+    ours = MaskedRNN(kind, 24, 32)
+    cell = ours.forwards[0]
+    mask = torch.arange(40) < torch.tensor([40, 7, 33, 1])[:, None]
+    x = torch.randn(4, 40, 24, requires_grad=True)
+    weight = torch.randn(4, 40, 32) * mask.unsqueeze(-1) / 40
+    both = []
+    for states in (ours(x, mask), cell(x)[0]):
+        loss = (states * weight).sum()
+        both.append(
+            [states * mask.unsqueeze(-1), *torch.autograd.grad(loss, [x, *cell.parameters()])]
+        )
+    for mine, theirs in zip(*both, strict=True):
+        assert (mine - theirs).abs().max() <= 1e-6 * max(1, theirs.abs().max())
+
+
+@pytest.mark.parametrize(("kind", "reset_after"), CELLS)
+def test_a_series_has_the_same_states_and_gradients_alone_and_beside_padding(kind, reset_after):
+    torch.manual_seed(0)
+    rnn = MaskedRNN(kind, D, H, bidirectional=True, reset_after=reset_after)
+    x, mask = torch.randn(3, 9, D), torch.arange(9) < torch.tensor([4, 9, 1])[:, None]
+    x[~mask] = torch.nan
+    together = torch.autograd.grad(rnn(x, mask).square().sum(), list(rnn.parameters()))
+    alone = []
+    for row, n in enumerate((4, 9, 1)):
+        one = x[row : row + 1, :n]
+        states = rnn(one, mask[row : row + 1, :n])
+        torch.testing.assert_close(states[0], rnn(x, mask)[row, :n], atol=1e-6, rtol=1e-6)
+        alone.append(torch.autograd.grad(states.square().sum(), list(rnn.parameters())))
+    for whole, *each in zip(together, *alone, strict=True):
+        torch.testing.assert_close(whole, sum(each), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "reset_after"), CELLS)
+def test_bfloat16_products_stay_near_float32_and_sums_stay_in_it(kind, reset_after):
+    torch.manual_seed(0)
+    rnn = MaskedRNN(kind, 64, 48, reset_after=reset_after)
+    x, mask = torch.randn(6, 30, 64), torch.arange(30) < torch.tensor([30, 29, 9, 9, 2, 1])[:, None]
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            states = rnn(x, mask)
+        assert states.dtype == torch.float32
+        found.append([states, *torch.autograd.grad(states.sum(), list(rnn.parameters()))])
+    for exact, near in zip(*found, strict=True):
+        assert 0 < (exact - near).norm() < 0.02 * exact.norm()
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_the_way_of_cudnn_gives_the_same_states(kind):
+    torch.manual_seed(0)
+    cell = MaskedRNN(kind, D, H).forwards[0]
+    rows, sizes = torch.randn(9, D), [4, 3, 1, 1]
+    torch.testing.assert_close(run_cudnn(cell, rows, sizes), run_cell(cell, rows, sizes))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("kind", "reset_after"), CELLS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_cuda_gives_the_states_and_gradients_of_the_cpu(kind, reset_after, precision):
+    torch.manual_seed(0)
+    rnn = MaskedRNN(kind, 24, 32, bidirectional=True, reset_after=reset_after)
+    x, mask = torch.randn(4, 30, 24), torch.arange(30) < torch.tensor([30, 7, 23, 1])[:, None]
+    found = []
+    for device in ("cpu", "cuda"):
+        rnn.to(device)
+        enabled = precision == "bf16" and device == "cuda"
+        with torch.autocast(device, torch.bfloat16, enabled=enabled):
+            states = rnn(x.to(device), mask.to(device))
+        grads = torch.autograd.grad(states.square().sum(), list(rnn.parameters()))
+        found.append([part.cpu() for part in (states, *grads)])
+    for exact, other in zip(*found, strict=True):
+        assert (exact - other).norm() < (0.02 if precision == "bf16" else 1e-4) * exact.norm()

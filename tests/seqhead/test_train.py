@@ -98,6 +98,26 @@ def test_the_last_weights_are_kept_where_that_is_asked(problem):
     assert (best.predict_proba(X) != last.predict_proba(X)).any()
 
 
+def test_a_callback_sees_every_epoch_and_may_give_the_fit_up(problem):
+    class GivenUpError(Exception):
+        pass
+
+    seen = []
+
+    def callback(epoch, epochs, losses):
+        seen.append((epoch, epochs, set(losses)))
+        if epoch == 3:
+            raise GivenUpError
+
+    X, y, patients = problem
+    model = SequenceClassifier(**{**SMALL, "epochs": 9})
+    with pytest.raises(GivenUpError):
+        model.fit(X, y, groups=patients, progress=callback)
+    assert seen == [(k, 9, {"train_loss", "validation_loss"}) for k in (1, 2, 3)]
+    assert not hasattr(model, "head_")
+    assert (torch.tensor([1e-40]) * 1.0).item() > 0  # arithmetic is as it was
+
+
 def test_padding_in_training_changes_nothing(problem):
     one, padded = (fitted(problem, pad_to=pad_to, normalise="batch") for pad_to in (None, 396))
     np.testing.assert_array_equal(one.predict_proba(problem[0]), padded.predict_proba(problem[0]))
