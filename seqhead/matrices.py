@@ -83,14 +83,35 @@ class Matrices(Sequence[np.ndarray]):
 
 
 def lengths_of(X: Sequence[np.ndarray]) -> np.ndarray:
-    """Slices of each series, int (B,); nothing is read for it."""
+    """Slices of each series; nothing is read for it.
+
+    Parameters
+    ----------
+    X : sequence of B arrays (n, D)
+        Features.
+
+    Returns
+    -------
+    int array (B,)
+    """
     if isinstance(X, Matrices):
         return X.lengths
     return np.array([len(matrix) for matrix in X], dtype=np.int64)
 
 
 def width_of(X: Sequence[np.ndarray]) -> int:
-    """Width of the features, D; nothing is read for it."""
+    """Width of the features; nothing is read for it.
+
+    Parameters
+    ----------
+    X : sequence of B arrays (n, D)
+        Features; at least one.
+
+    Returns
+    -------
+    int
+        D.
+    """
     return X.width if isinstance(X, Matrices) else X[0].shape[1]
 
 

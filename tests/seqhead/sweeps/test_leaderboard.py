@@ -10,7 +10,7 @@ from seqhead.sweeps.page import leaderboard_page
 @pytest.fixture
 def report(toy, sweep_in):
     """A sweep with a candidate that failed."""
-    return sweep_in(toy, ["rnn=gru,lstm,transformer", "hidden=4", "epochs=2", "learning-rate=1e30"])
+    return sweep_in(toy, ["rnn=gru,lstm,transformer", "hidden=4", "epochs=2", "learning-rate=1e20"])
 
 
 def test_the_table_has_every_candidate_with_its_values_and_cost(report):
