@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-scan bench-extract bench-store docs clean
+.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-scan bench-extract bench-store bench-fit docs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -57,6 +57,9 @@ bench-extract: setup  ## slices per second beside the bare network and plain scr
 
 bench-store: setup  ## seconds to write and read 739,714 rows beside a memory map and others
 	$(BIN)/python benchmarks/bench_store.py $(ARGS)
+
+bench-fit: setup  ## seconds an epoch of heads beside padded training, a DataLoader and Keras
+	$(BIN)/python benchmarks/bench_fit.py $(ARGS)
 
 docs: setup  ## HTML documentation in docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

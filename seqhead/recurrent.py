@@ -148,6 +148,18 @@ def run_cudnn(cell: nn.RNNBase, rows: torch.Tensor, sizes: list[int]) -> torch.T
     """`run_cell` by torch's own packed GRU or LSTM, which on CUDA is cuDNN's.
 
     Autocast would run it in float16, whatever it is told, so it is kept out.
+
+    Parameters
+    ----------
+    cell : nn.GRU or nn.LSTM
+        The layer.
+    rows, sizes
+        As in `run_cell`.
+
+    Returns
+    -------
+    float tensor (N, H)
+        Not in bfloat16.
     """
     kind = rows.dtype
     if torch.is_autocast_enabled(rows.device.type):
