@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-headers bench-extract bench-scan bench-store bench-sweep bench-systems docs clean
+.PHONY: help setup demo test test-slow test-s3 test-ray check bench bench-headers bench-extract bench-fit bench-scan bench-store bench-sweep bench-systems docs clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -66,6 +66,9 @@ bench-systems: setup  ## every published system on synthetic patients, beside th
 
 bench-sweep: setup  ## 50 heads tried, killed five times, beside plain fits
 	$(BIN)/python benchmarks/bench_sweep.py $(ARGS)
+
+bench-fit: setup  ## seconds an epoch of heads beside padded training, a DataLoader and Keras
+	$(BIN)/python benchmarks/bench_fit.py $(ARGS)
 
 docs: setup  ## HTML documentation in docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

@@ -104,7 +104,8 @@ def fit_text(report: "FitReport") -> list[str]:
     if document["epochs"]:
         best = report.history.epochs[document["best_epoch"] - 1]
         lines.append(
-            f"{plural(document['epochs'], 'epoch')}, best {document['best_epoch']}: training loss "
+            f"{plural(document['epochs'], 'epoch')} in {document['precision']}, best "
+            f"{document['best_epoch']}: training loss "
             f"{best['train_loss']:.4f}, validation loss {best['validation_loss']:.4f}"
         )
     macro, patients = report.validation["macro"], report.validation["patients"]

@@ -43,6 +43,21 @@ def test_extraction_benchmark_verifies_and_compares(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_fit_benchmark_verifies_and_compares(tmp_path: Path) -> None:
+    printed = run("bench_fit.py", "--quick", "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["accuracy"]["largest_difference"] < 1e-5
+    gru = found["heads"]["gru"]
+    assert {"ours", "ours fp32", "padded", "padded flushed", "loader"} <= set(gru["measured"])
+    assert all(of["epoch_s"][0] > 0 for of in gru["measured"].values())
+    assert gru["measured"]["padded"]["share"][0] == pytest.approx(32 / 835)
+    assert len(gru["bars"]) >= 3
+    assert found["heads"]["svm"]["measured"]["ours"]["epoch_s"][0] > 0
+    assert found["end_to_end"]["fp32"]["epoch_h"] > 0
+    assert "accuracy unchanged within seed noise" in printed
+
+
+@pytest.mark.slow
 def test_sweep_benchmark_ends_with_fifty_trials_however_often_it_is_killed(tmp_path: Path) -> None:
     printed = run("bench_sweep.py", "--quick", "--json", str(tmp_path / "found.json"))
     found = json.loads((tmp_path / "found.json").read_text())
