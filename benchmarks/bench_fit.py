@@ -2,8 +2,8 @@
 
     python benchmarks/bench_fit.py [--heads gru,lstm] [--repeats 3] [--keras PYTHON] [--json FILE]
 
-835 series of 30 to 396 slices, 96,273 slices together, 512 random features in float16; the SDLM head
-(batch normalisation, 1024, 512, 256, 9), batches of 32. Of each kind of head:
+835 series of 30 to 396 slices, 96,273 slices together, 512 random features in float16; the SDLM
+head (batch normalisation, 1024, 512, 256, 9), batches of 32. Of each kind of head:
 
 * ``ours``            `SequenceClassifier` as it comes: bf16 where the processor has it
 * ``ours fp32``       the same in float32
@@ -12,8 +12,8 @@
 * ``loader``, ``loader flushed``  a DataLoader's order, padded to the longest of a batch, float32
 * ``keras``           Keras with a Masking layer, padded to 396, where there is one
 
-Each is a process of its own and they alternate. Ours measures a whole epoch after one of warm-up, in
-float32 of a quarter of the series; the others measure some batches after one of warm-up. What is
+Each is a process of its own and they alternate. Ours measures a whole epoch after one of warm-up,
+in float32 of a quarter of the series; the others measure some batches after one of warm-up. What is
 measured in part is scaled to an epoch by the slices that are computed, and the share is printed. Before
 anything is timed, logits and gradients on the same weights are compared, and both ways learn a finding
 on several seeds.
