@@ -13,10 +13,10 @@ head (batch normalisation, 1024, 512, 256, 9), batches of 32. Of each kind of he
 * ``keras``           Keras with a Masking layer, padded to 396, where there is one
 
 Each is a process of its own and they alternate. Ours measures a whole epoch after one of warm-up,
-in float32 of a quarter of the series; the others measure some batches after one of warm-up. What is
-measured in part is scaled to an epoch by the slices that are computed, and the share is printed. Before
-anything is timed, logits and gradients on the same weights are compared, and both ways learn a finding
-on several seeds.
+in float32 of a quarter of the series; the others measure some batches after one of warm-up. What
+is measured in part is scaled to an epoch by the slices that are computed, and the share is printed.
+Before anything is timed, logits and gradients on the same weights are compared, and both ways learn
+a finding on several seeds.
 """
 
 import argparse

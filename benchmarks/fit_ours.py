@@ -1,4 +1,4 @@
-"""One epoch of ours, in a process of its own: `SequenceClassifier` or `PooledSVC` on random features.
+"""One epoch of `SequenceClassifier` or `PooledSVC` on random features, in a process of its own.
 
     python benchmarks/fit_ours.py [--head gru] [--precision bf16] [--share 0.3]
 

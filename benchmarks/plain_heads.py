@@ -2,10 +2,10 @@
 
     python benchmarks/plain_heads.py padded|loader|keras [--head gru] [--flush] [--batches 2]
 
-``padded`` pads everything to 396 slices, as the papers do; ``loader`` is a DataLoader with series in
-random order, padded to the longest of a batch; ``keras`` is Keras with a Masking layer, padded to 396.
-All in float32. Some batches are measured after one that is not, and scaled to an epoch by the slices
-that are computed, padding included. Prints JSON.
+``padded`` pads everything to 396 slices, as the papers do; ``loader`` is a DataLoader with series
+in random order, padded to the longest of a batch; ``keras`` is Keras with a Masking layer, padded
+to 396. All in float32. Some batches are measured after one that is not, and scaled to an epoch by
+the slices that are computed, padding included. Prints JSON.
 """
 
 import argparse

@@ -1,5 +1,7 @@
 """The SDLM head in plain PyTorch: what a script writes down from the paper."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -31,7 +33,7 @@ class PlainHead(nn.Module):
         width = features if self.rnn is None else hidden * (2 if both else 1)
         self.score = nn.Linear(width, 1) if self.rnn is None else None
         widths, layers = [width, *sizes], []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(widths[-1], labels))
 
