@@ -165,7 +165,7 @@ def test_control_characters_in_ids_do_not_reach_the_terminal(project):
 
 
 _SLOW = """
-import sys, time
+import signal, sys, time
 from featurecache.embed import Embedder
 from cli.seqhead import main
 
@@ -174,6 +174,7 @@ def images(*_):
     time.sleep(60)
 
 Embedder.images = images
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 main(sys.argv[1:])
 """
 
