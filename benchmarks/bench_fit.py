@@ -179,7 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batches", type=int, default=1, help="of the others, after a warm-up")
     parser.add_argument("--share", type=float, default=1.0, help="of the series, for ours")
     parser.add_argument("--fp32-share", type=float, default=0.25, help="for ours in float32")
-    parser.add_argument("--seeds", type=int, default=5, help="of the comparison of accuracy, 2 or more")
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="of the comparison of accuracy, 2 or more"
+    )
     parser.add_argument("--series", type=int, default=400, help="of the comparison of accuracy")
     parser.add_argument("--image-size", type=int, default=224, help="end to end")
     parser.add_argument("--keras", metavar="PYTHON", help="an interpreter that has Keras")
