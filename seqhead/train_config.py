@@ -57,8 +57,8 @@ class TrainConfig(BaseModel):
         Probability of each slice to be left out in training.
     precision : str
         Of products over slices in training: ``"fp32"``, ``"bf16"``, or ``"auto"``, which is bf16
-        where the hardware multiplies it. A run says which it was. Weights, sums, the layers after
-        pooling, validation and prediction are in float32 always.
+        where the hardware multiplies it. A run says which it was. Weights, states, everything from
+        pooling on, validation and prediction are in float32 always.
     seed : int
         Of weights, order, augmentation and dropout.
     """
