@@ -97,6 +97,14 @@ from featurecache.location import Location
     help="Processes that try candidates side by side; features lie in memory once.",
 )
 @click.option(
+    "--memory",
+    type=click.FloatRange(0),
+    metavar="GB",
+    show_default="half of what is available",
+    help="That features may take; more are read from the store batch by batch, by one process, "
+    "with equal results.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     show_default="the sweep with these settings, else sweeps/FEATURES-N",
@@ -111,6 +119,7 @@ def sweep(
     print_search: bool,
     jobs: int | None,
     device: str,
+    memory: float | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -137,11 +146,15 @@ def sweep(
     wait_without_spinning()
     from cli.heads import remember, sweep_progress
     from cli.sweep_request import begun_or_continued
+    from seqhead.arithmetic import start_up
     from seqhead.sweep_text import sweep_text
+    from seqhead.sweeps.sweep import default_jobs
 
+    if (jobs or default_jobs(device)) == 1:  # else children do so; here features are given back
+        start_up()
     with sweep_progress() as progress:
         report = begun_or_continued(
-            context, store, given, jobs=jobs, device=device, progress=progress
+            context, store, given, jobs=jobs, device=device, memory=memory, progress=progress
         )
     if report.winner is not None:
         remember(report.winner.run.path)

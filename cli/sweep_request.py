@@ -18,7 +18,7 @@ from seqhead.sweeps.sweep import SweepReport, continue_sweep, sources_of
 from seqhead.sweeps.sweep import sweep as run_sweep
 
 _FILES = ("labels", "labels_format", "slice_labels", "key")
-_ALSO_TO_CONTINUE = {"key", "jobs", "device", "as_json", "store", "print_search"}
+_ALSO_TO_CONTINUE = {"key", "jobs", "device", "memory", "as_json", "store", "print_search"}
 
 Progress = Callable[[int, int, float | None], None]
 
@@ -30,6 +30,7 @@ def begun_or_continued(
     *,
     jobs: int | None,
     device: str,
+    memory: float | None,
     progress: Progress,
 ) -> SweepReport:
     """Run a sweep: that of a folder which stands for STORE, or one of the options.
@@ -42,7 +43,7 @@ def begun_or_continued(
         What stands for STORE.
     given : dict
         The other options.
-    jobs, device, progress
+    jobs, device, memory, progress
         As for `seqhead.sweeps.sweep.sweep`.
 
     Returns
@@ -70,13 +71,15 @@ def begun_or_continued(
         settings = SweepFolder(store).settings()
         where = sources_of(settings, None, Path()).store
         key = given["key"] or load_project().key_for(where)
-        return continue_sweep(store, key=key, jobs=jobs, device=device, progress=progress)
+        return continue_sweep(
+            store, key=key, jobs=jobs, device=device, memory=memory, progress=progress
+        )
     files = {name: given[name] for name in _FILES}
     chosen = given_options(context, {k: v for k, v in given.items() if k not in _FILES})
     splitting = {k: chosen.pop(k) for k in list(chosen) if k in Splitting.model_fields}
     return run_sweep(
         sources(store, **files), _request(chosen), splitting=parse_splitting(**splitting),
-        out=given["out"], jobs=jobs, device=device, progress=progress,
+        out=given["out"], jobs=jobs, device=device, memory=memory, progress=progress,
     )  # fmt: skip
 
 

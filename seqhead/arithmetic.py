@@ -7,6 +7,7 @@ from contextvars import ContextVar
 import torch
 
 from featurecache.devices import keep_freed_memory, native_bf16
+from seqhead.head_config import HeadConfig
 
 _LARGE = 1 << 20  # elements, which torch spreads over its threads
 
@@ -24,7 +25,7 @@ def start_up() -> None:
     keep_freed_memory()
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
+def resolve_precision(name: str, device: torch.device, head: HeadConfig) -> str:
     """What products over slices are computed in while a head is trained.
 
     Parameters
@@ -33,16 +34,18 @@ def resolve_precision(name: str, device: torch.device) -> str:
         ``"auto"``, ``"fp32"`` or ``"bf16"``.
     device : torch.device
         Where.
+    head : HeadConfig
+        What is trained.
 
     Returns
     -------
     str
-        ``"fp32"`` or ``"bf16"``; ``"auto"`` is bf16 where the hardware multiplies it: CUDA from
-        compute capability 8.0, CPUs with AMX or AVX512-BF16.
+        ``"fp32"`` or ``"bf16"``; ``"auto"`` is bf16 where the head has such products and the
+        hardware multiplies it: CUDA from compute capability 8.0, CPUs with AMX or AVX512-BF16.
     """
     if name != "auto":
         return name
-    return "bf16" if native_bf16(device) else "fp32"
+    return "bf16" if head.multiplies_slices and native_bf16(device) else "fp32"
 
 
 @contextlib.contextmanager

@@ -99,7 +99,7 @@ class Cohort:
     left_out: LeftOut
     notes: tuple[str, ...]
     second: int = 0
-    views: tuple[list[np.ndarray], ...] = ()
+    views: tuple[Sequence[np.ndarray], ...] = ()
 
     @property
     def flat_y(self) -> np.ndarray:
@@ -147,7 +147,7 @@ class Cohort:
         return replace(
             self, X=X, y=y, series=self.series[rows], series_y=self.series_y[rows],
             slices=self.slices[of_slice].reset_index(drop=True),
-            views=tuple([view[k] for k in places] for view in self.views),
+            views=tuple(take_series(view, places) for view in self.views),
         )  # fmt: skip
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqhead.matrices import take_from
 from seqhead.sampling import take_samples
 from seqhead.train_config import TrainConfig
 
@@ -103,6 +104,6 @@ class EpochSource:
         """
         if len(self.views) == 1:
             return self.views[0], self.y
-        X = [self.views[view][place] for place, view in enumerate(self.drawn(epoch))]
+        X = take_from(self.views, self.drawn(epoch))
         sampled, labels = take_samples(X, self.y, self.sample_to, leftovers=self.leftovers)
         return sampled, self.y if labels is None else labels

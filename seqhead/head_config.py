@@ -80,6 +80,11 @@ class BranchConfig(BaseModel):
     mlp: tuple[int, ...] = ()
     dropout: float | tuple[float, ...] = 0.0
 
+    @property
+    def multiplies_slices(self) -> bool:
+        """Whether slices meet a matrix of weights before they are pooled."""
+        return bool(self.input_dense or self.step_dense) or self.rnn != "none"
+
     @model_validator(mode="after")
     def _parts_that_go_together(self) -> "BranchConfig":
         if self.bidirectional and self.rnn not in RECURRENT:
@@ -179,6 +184,12 @@ class HeadConfig(BranchConfig):
         if self.zoom is not None:
             return self.features + self.zoom.features
         return self.features * (1 if self.replace is None else 2)
+
+    @property
+    def multiplies_slices(self) -> bool:
+        """Whether slices of either branch meet a matrix of weights before they are pooled."""
+        of_zoom = self.zoom is not None and self.zoom.branch.multiplies_slices
+        return super().multiplies_slices or of_zoom
 
     @model_validator(mode="after")
     def _series_level_only(self) -> "HeadConfig":

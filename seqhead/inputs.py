@@ -41,7 +41,7 @@ class Inputs:
     slices: pd.DataFrame
     features: FeatureSet
     notes: tuple[str, ...] = ()
-    views: tuple[list[np.ndarray], ...] = ()
+    views: tuple[Sequence[np.ndarray], ...] = ()
 
     def only(self, names: Collection[str]) -> "Inputs":
         """Some of the series, in the same order.
@@ -61,7 +61,7 @@ class Inputs:
         return replace(
             self, X=take_series(self.X, places), series=self.series[kept],
             slices=self.slices[of_slice].reset_index(drop=True),
-            views=tuple([view[k] for k in places] for view in self.views),
+            views=tuple(take_series(view, places) for view in self.views),
         )  # fmt: skip
 
 
@@ -120,15 +120,15 @@ def read_inputs(
     elif second_features is not None:
         raise FitError("--second-features has no effect: this run reads one feature set")
     sets = [chosen] if second is None else [chosen, second]
-    given = _first_set(store, chosen, among, streamed=too_large(sets, memory_gb) is not None)
+    cached = open_views(store, chosen, second) if views else ()
+    of_views = [one for view in cached for one in view.sets]
+    streamed = too_large(sets, memory_gb, of_views) is not None
+    given = _first_set(store, chosen, among, streamed=streamed)
     if second is not None:
         given = _both_sets(store, given, second)
-    given = replace(given, notes=tuple(notes))
-    if not views:
-        return given
     lengths = lengths_of(given.X).tolist()
-    cached = open_views(store, chosen, second)
-    return replace(given, views=tuple(one.matrices(given.slices, lengths) for one in cached))
+    read = (one.matrices(given.slices, lengths, streamed=streamed) for one in cached)
+    return replace(given, notes=tuple(notes), views=tuple(read))
 
 
 def check_fingerprint(

@@ -44,6 +44,11 @@ class Matrices(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """All of them: what `Sequence` does would take an `IndexError` of a reader for the end."""
+        for number in range(len(self)):
+            yield self[number]
+
     @overload
     def __getitem__(self, index: int) -> np.ndarray: ...
     @overload
@@ -155,6 +160,25 @@ def take_slices_of(
     whole = X
     lengths = [len(rows) for rows in places]
     return Matrices(lengths, X.width, lambda k: whole[int(owners[k])][places[k]])
+
+
+def take_from(sets: Sequence[Sequence[np.ndarray]], chosen: np.ndarray) -> Sequence[np.ndarray]:
+    """Each series from one of several sets of the same series.
+
+    Parameters
+    ----------
+    sets : sequence of sequences of B arrays (n, D)
+        Series, and views of them.
+    chosen : int array (B,)
+        Which set each series is taken from.
+
+    Returns
+    -------
+    sequence of B arrays, in memory or not as the sets were
+    """
+    if not any(isinstance(X, Matrices) for X in sets):
+        return [sets[which][k] for k, which in enumerate(chosen)]
+    return Matrices(lengths_of(sets[0]), width_of(sets[0]), lambda k: sets[chosen[k]][k])
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:

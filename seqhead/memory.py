@@ -36,7 +36,8 @@ def available_bytes() -> int:
 def _of_groups() -> list[int]:
     """What is left in each control group (version 2) that this process is in and that has a limit.
 
-    The page cache counts as used there, and goes when memory is wanted.
+    The page cache counts as used there, and goes when memory is wanted; what processes share does
+    not, though it counts as page cache.
     """
     root, found = Path("/sys/fs/cgroup"), []
     try:
@@ -49,9 +50,10 @@ def _of_groups() -> list[int]:
         try:
             limit = (group / "memory.max").read_text(encoding="ascii").strip()
             used = int((group / "memory.current").read_text(encoding="ascii"))
-            stat = (group / "memory.stat").read_text(encoding="ascii").split()
+            words = (group / "memory.stat").read_text(encoding="ascii").split()
         except OSError:  # the root has no such files, nor have groups that limit nothing
             continue
         if limit != "max":
-            found.append(int(limit) - used + int(stat[stat.index("file") + 1]))
+            stat = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+            found.append(int(limit) - used + stat["file"] - stat.get("shmem", 0))
     return found

@@ -126,7 +126,8 @@ class Opened:
             The same either way; a note says where features are not in memory.
         """
         sets = [self.features, *([] if self.second is None else [self.second])]
-        streamed = too_large(sets, memory_gb)
+        of_views = [one for view in self.views for one in view.sets]
+        streamed = too_large(sets, memory_gb, of_views)
         cohort = load_cohort(
             self.features, self.identifiers, self.labels, self.slice_labels, level or self.level,
             streamed=streamed is not None,
@@ -136,8 +137,11 @@ class Opened:
         if streamed is not None:
             cohort = replace(cohort, notes=(*cohort.notes, streamed))
         lengths = lengths_of(cohort.X).tolist()
-        views = tuple(view.matrices(cohort.slices, lengths) for view in self.views)
-        return replace(cohort, views=views)
+        views = (
+            view.matrices(cohort.slices, lengths, streamed=streamed is not None)
+            for view in self.views
+        )
+        return replace(cohort, views=tuple(views))
 
     def statistics(self) -> LabelStatistics:
         """Count labels, see `seqhead.labels.statistics.label_statistics`."""

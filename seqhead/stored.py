@@ -13,7 +13,27 @@ from seqhead.memory import budget_bytes
 _KEY = ["series", "slice", "position"]
 
 
-def too_large(sets: Sequence[FeatureSet], memory_gb: float | None = None) -> str | None:
+def bytes_of(sets: Sequence[FeatureSet]) -> int:
+    """Memory that feature sets take.
+
+    Parameters
+    ----------
+    sets : sequence of FeatureSet
+        Read as a whole.
+
+    Returns
+    -------
+    int
+        In bytes.
+    """
+    return sum(len(one.slices) * one.dim * one.dtype.itemsize for one in sets)
+
+
+def too_large(
+    sets: Sequence[FeatureSet],
+    memory_gb: float | None = None,
+    views: Sequence[FeatureSet] = (),
+) -> str | None:
     """Whether feature sets are more than memory may hold, in words.
 
     Parameters
@@ -22,13 +42,15 @@ def too_large(sets: Sequence[FeatureSet], memory_gb: float | None = None) -> str
         What is read together; two are laid side by side, which takes their size again.
     memory_gb : float or None
         What they may take, in 10^9 bytes; None: half of what is available.
+    views : sequence of FeatureSet
+        Augmented views of these sets that are read too.
 
     Returns
     -------
     str or None
         None where they fit.
     """
-    size = sum(len(one.slices) * one.dim * one.dtype.itemsize for one in sets) * len(sets)
+    size = bytes_of([*sets, *views]) * len(sets)
     allowed = budget_bytes(memory_gb)
     if size <= allowed:
         return None

@@ -110,7 +110,7 @@ def train(
     """
     _check_known(training, validation)
     device = device or torch.device("cpu")
-    precision = resolve_precision(config.precision, device)
+    precision = resolve_precision(config.precision, device, head.config)
     head.to(device)
     source = EpochSource.of(*training, views, config, head.config.sample_to)
     objective = Objective.of(config, source.labels, device)

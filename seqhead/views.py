@@ -11,6 +11,7 @@ from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
 from seqhead.config import ViewConfig
 from seqhead.errors import FeaturesError
+from seqhead.matrices import Matrices
 from seqhead.words import plural
 
 _KEY = ["series", "slice", "position"]
@@ -31,7 +32,9 @@ class CachedView:
     config: ViewConfig
     sets: tuple[FeatureSet, ...]
 
-    def matrices(self, slices: pd.DataFrame, lengths: Sequence[int]) -> list[np.ndarray]:
+    def matrices(
+        self, slices: pd.DataFrame, lengths: Sequence[int], *, streamed: bool = False
+    ) -> Sequence[np.ndarray]:
         """Features of some slices in this view.
 
         Parameters
@@ -40,19 +43,44 @@ class CachedView:
             N lines of ``FeatureSet.slices``, series by series.
         lengths : sequence of B int
             How many of them each series has.
+        streamed : bool
+            Read a series each time it is asked for, instead of all of them now.
 
         Returns
         -------
-        list of B arrays (n, D), or (n, D + D2) of two sets
+        list of B arrays (n, D), or (n, D + D2) of two sets; `Matrices` if streamed
 
         Raises
         ------
         FeaturesError
             The view lacks one of the slices, or its features are not finite.
         """
-        wanted = pd.MultiIndex.from_frame(slices[_KEY])
-        values = np.hstack([_rows(one, wanted, slices) for one in self.sets])
+        places = [_places(one, slices) for one in self.sets]
+        if streamed:
+            return self._unread(slices["series"].to_numpy(), lengths, places)
+        sets = zip(self.sets, places, strict=True)
+        values = np.hstack([_finite(one, one.to_numpy()[lines]) for one, lines in sets])
         return np.split(values, np.cumsum(lengths)[:-1])
+
+    def _unread(
+        self, owners: np.ndarray, lengths: Sequence[int], places: Sequence[np.ndarray]
+    ) -> Matrices:
+        """Matrices of series whose slices stand at these places of each set."""
+        ends = np.cumsum(lengths)
+        names = owners[ends - 1]
+        rows = []
+        for one, lines in zip(self.sets, places, strict=True):
+            within = one.slices.groupby("series").cumcount().to_numpy()
+            rows.append(np.split(within[lines], ends[:-1]))
+
+        def read(k: int) -> np.ndarray:
+            sets = zip(self.sets, rows, strict=True)
+            return np.hstack([_finite(one, one[names[k]])[lines[k]] for one, lines in sets])
+
+        X = Matrices(lengths, sum(one.dim for one in self.sets), read)
+        for _ in X:  # damage is found before any work, as it is when all of them are read
+            pass
+        return X
 
 
 def open_views(
@@ -120,8 +148,10 @@ def _check_recipe(view: FeatureSet, base: FeatureSet, config: ViewConfig) -> Non
         )
 
 
-def _rows(view: FeatureSet, wanted: pd.MultiIndex, slices: pd.DataFrame) -> np.ndarray:
-    places = pd.MultiIndex.from_frame(view.slices[_KEY]).get_indexer(wanted)
+def _places(view: FeatureSet, slices: pd.DataFrame) -> np.ndarray:
+    """Where slices stand among the rows of a view."""
+    there = pd.MultiIndex.from_frame(view.slices[_KEY])
+    places = there.get_indexer(pd.MultiIndex.from_frame(slices[_KEY]))
     missing = np.flatnonzero(places < 0)
     if len(missing):
         series = slices["series"].iloc[missing]
@@ -130,7 +160,10 @@ def _rows(view: FeatureSet, wanted: pd.MultiIndex, slices: pd.DataFrame) -> np.n
             f"{series.nunique()} series that are used without it, for example of series "
             f"{series.iloc[0]}: repeat its extraction with --retry-failed, or leave --views out"
         )
-    values = view.to_numpy()[places]
+    return places
+
+
+def _finite(view: FeatureSet, values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise FeaturesError(f"features of {view.name} are not finite. Run `featurecache verify`")
     return values

@@ -1,5 +1,6 @@
 """What a user asks for, with the files opened: every feature set that a candidate may read."""
 
+import hashlib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +11,10 @@ import numpy as np
 from seqhead.chosen_features import open_for_fit, system_notes
 from seqhead.cohort import Cohort, Level
 from seqhead.errors import FitError, SweepError
+from seqhead.matrices import Matrices
 from seqhead.options import FitOptions
 from seqhead.sources import Opened, Sources
+from seqhead.stored import bytes_of
 from seqhead.sweeps.candidates import features_of
 from seqhead.sweeps.search_file import default_search
 from seqhead.sweeps.settings import Request
@@ -38,6 +41,8 @@ class Asked:
         `features_key` of a candidate -> place in these lists.
     notes : list of str
         What a user should know of the data.
+    label_files : str
+        `label_files_digest` before they were read.
     """
 
     request: Request
@@ -46,6 +51,7 @@ class Asked:
     cohorts: list[Cohort]
     reads: dict[str, int]
     notes: list[str]
+    label_files: str
 
     def restrict(self, series: Sequence[str], groups: np.ndarray) -> None:
         """Keep some series, and say who their patients are.
@@ -69,7 +75,7 @@ class Asked:
             self.cohorts[place] = replace(kept, series=kept.series.assign(group=groups))
 
 
-def open_asked(sources: Sources, request: Request) -> Asked:
+def open_asked(sources: Sources, request: Request, memory_gb: float | None = None) -> Asked:
     """Open every feature set that a candidate may read, and join each with the labels.
 
     Parameters
@@ -78,6 +84,8 @@ def open_asked(sources: Sources, request: Request) -> Asked:
         Store and labels.
     request : Request
         What to sweep.
+    memory_gb : float or None
+        Memory that all the features together may take, see `seqhead.sources.Opened.cohort`.
 
     Returns
     -------
@@ -91,6 +99,7 @@ def open_asked(sources: Sources, request: Request) -> Asked:
         Files do not allow it.
     """
     opened: dict[str, Opened] = {}
+    labelled = label_files_digest(sources)
     document = request.search
     if document is None or set(document) <= {"features"}:
         keyed = {features_key(Candidate("", one)): one for one in _features_given(document)}
@@ -111,13 +120,45 @@ def open_asked(sources: Sources, request: Request) -> Asked:
     names = {key: _name(one) for key, one in opened.items()}
     places = {name: place for place, name in enumerate(dict.fromkeys(names.values()))}
     each = [next(o for k, o in opened.items() if names[k] == name) for name in places]
-    cohorts, left_out = same_series([one.cohort(space.level) for one in each])
-    notes = [*each[0].labels.notes, *cohorts[0].notes]
+    cohorts, left_out = same_series(_cohorts(each, space.level, memory_gb))
+    notes = [*each[0].labels.notes, *(note for cohort in cohorts for note in cohort.notes)]
     notes += [note for one in opened.values() for note in system_notes(one.system)]
     if left_out:
         notes.append(f"{plural(left_out, 'series')} not in every feature set, left out")
     reads = {key: places[name] for key, name in names.items()}
-    return Asked(request, space, each, cohorts, reads, list(dict.fromkeys(notes)))
+    return Asked(request, space, each, cohorts, reads, list(dict.fromkeys(notes)), labelled)
+
+
+def label_files_digest(sources: Sources) -> str:
+    """Digest the label files, to tell later whether they are still the same.
+
+    Parameters
+    ----------
+    sources : Sources
+        Store and labels.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits; of a file that cannot be read, nothing: whoever reads it says so.
+    """
+    found = hashlib.sha256()
+    for path in (sources.labels, sources.slice_labels):
+        if path is not None and path.is_file():
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _cohorts(each: Sequence[Opened], level: Level, memory_gb: float | None) -> list[Cohort]:
+    """The series of each set; what one takes of the memory is not there for the next."""
+    cohorts, left = [], memory_gb
+    for one in each:
+        cohort = one.cohort(level, left)
+        cohorts.append(cohort)
+        if left is not None and not isinstance(cohort.X, Matrices):
+            sets = [one.features, *([] if one.second is None else [one.second])]
+            left = max(0.0, left - bytes_of(sets) / 1e9)
+    return cohorts
 
 
 def _features_given(document: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -12,14 +12,16 @@ from seqhead.systems.loading import load_system
 
 if TYPE_CHECKING:
     from seqhead.cohort import Level
+    from seqhead.sweeps.settings import SweepSettings
 
 _IN_NAME = ("system", "head", "rnn", "bidirectional")
 _SPELLINGS = {"label_weights": "label-weight"}
 
 
 def fit_options(
-    candidate: Candidate, *, level: "Level | None", seed: int, device: str = "auto"
-) -> FitOptions:
+    candidate: Candidate, *, level: "Level | None", seed: int, device: str = "auto",
+    memory: float | None = None,
+) -> FitOptions:  # fmt: skip
     """Options of the fit that a candidate is.
 
     Parameters
@@ -32,6 +34,8 @@ def fit_options(
         Of weights, order and folds.
     device : str
         Where heads are trained; an SVM is fitted on the CPU.
+    memory : float or None
+        Memory that features may take, in 10^9 bytes, where the fit reads them itself.
 
     Returns
     -------
@@ -47,7 +51,9 @@ def fit_options(
     if isinstance(given.get("label_weights"), list):
         given["label_weights"] = tuple(given["label_weights"])
     on = {} if _is_svm(candidate) else {"device": device}
-    return parse_fit_options(**given, settings=tuple(settings), level=level, seed=seed, **on)
+    return parse_fit_options(
+        **given, settings=tuple(settings), level=level, seed=seed, memory=memory, **on
+    )
 
 
 def features_of(candidate: Candidate) -> dict[str, Any]:
@@ -133,16 +139,14 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def fit_command(candidate: Candidate, *, level: str, seed: int, split: str) -> str:
+def fit_command(candidate: Candidate, settings: "SweepSettings", *, split: str) -> str:
     """Line of shell that fits a candidate as the winner of a sweep is fitted.
 
     Parameters
     ----------
     candidate : Candidate
         The candidate.
-    level : str
-        ``"series"`` or ``"slice"``.
-    seed : int
+    settings : SweepSettings
         Of the sweep.
     split : str
         Path of the sweep's split.
@@ -150,21 +154,36 @@ def fit_command(candidate: Candidate, *, level: str, seed: int, split: str) -> s
     Returns
     -------
     str
+        For the project folder, where the store and the labels are.
     """
-    words = ["seqhead", "fit"]
+    files = settings.sources
+    words = ["seqhead", "fit", files.store, "--labels", files.labels]
+    if files.labels_format != "table":
+        words += ["--labels-format", files.labels_format]
+    if files.slice_labels is not None:
+        words += ["--slice-labels", files.slice_labels]
     for name, value in candidate.values.items():
-        option = f"--{_SPELLINGS.get(name, name.replace('_', '-'))}"
-        if "." in name:
-            words += ["--set", f"{name}={json.dumps(value)}"]
-        elif value is False and candidate.values.get("system") is not None:
-            words += ["--set", f"head.{name}=false"]
-        elif isinstance(value, bool):
-            words += [option] * value
-        elif isinstance(value, list):
-            words += [word for one in value for word in (option, str(one))]
-        else:
-            words += [option, str(value)]
-    return shlex.join([*words, "--level", level, "--seed", str(seed), "--split", split])
+        words += _option(name, value, of_system=candidate.values.get("system") is not None)
+    words += ["--level", settings.level, "--seed", str(settings.seed), "--split", split]
+    if settings.duplicate_scans != "refuse":
+        words += ["--duplicate-scans", settings.duplicate_scans]
+    if settings.operating_point != "youden":
+        words += ["--operating-point", settings.operating_point]
+    return shlex.join(words)
+
+
+def _option(name: str, value: Any, *, of_system: bool) -> list[str]:
+    """A field and its value as words of a command line."""
+    option = f"--{_SPELLINGS.get(name, name.replace('_', '-'))}"
+    if "." in name:
+        return ["--set", f"{name}={json.dumps(value)}"]
+    if value is False and of_system:
+        return ["--set", f"head.{name}=false"]
+    if isinstance(value, bool):
+        return [option] * value
+    if isinstance(value, list):
+        return [word for one in value for word in (option, str(one))]
+    return [option, str(value)]
 
 
 def check_candidates(space: Space, check: Callable[[Candidate], None]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from featurecache.errors import FeatureCacheError
+from seqhead.arithmetic import start_up
 from seqhead.errors import SeqHeadError
 from seqhead.sweeps.folder import SweepFolder
 from seqhead.sweeps.shared import SharedData, received
@@ -188,6 +189,7 @@ def _serve(job: dict[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(job["threads"])
+    start_up()
     folder = SweepFolder(Path(job["folder"]))
     data = received(job["data"], job["descriptor"])
     work(folder, folder.settings(), data, device=job["device"])

@@ -25,9 +25,11 @@ import numpy as np
 import pandas as pd
 
 from seqhead.errors import SweepError
+from seqhead.stats import RESAMPLES
 from seqhead.sweeps.locks import held
 from seqhead.sweeps.settings import SweepSettings, read_settings
 
+_LOST = "The interval of a candidate cannot be told: sweep again into a new folder"
 _BEFORE_SETTINGS = {"folder.lock", "resamples", "workers", "split.csv", "inner.csv"}
 
 
@@ -187,8 +189,20 @@ class SweepFolder:
         Returns
         -------
         float array (R,)
+
+        Raises
+        ------
+        SweepError
+            They are missing or damaged.
         """
-        return np.fromfile(self._resamples(number), dtype="<f4").astype(np.float64)
+        path = self._resamples(number)
+        try:
+            values = np.fromfile(path, dtype="<f4").astype(np.float64)
+        except OSError as error:
+            raise SweepError(f"cannot read {path}: {error.strerror}. {_LOST}") from error
+        if len(values) != RESAMPLES:
+            raise SweepError(f"{path} has {len(values)} values, not {RESAMPLES}. {_LOST}")
+        return values
 
     def _resamples(self, number: int) -> Path:
         return self.path / "resamples" / f"trial-{number + 1}.f32"

@@ -16,7 +16,9 @@ _NOT_SEARCHED = {
     "level": "a sweep is of one level: use --level",
     "seed": "scores of other seeds are luck: use --seed for all of them",
     "device": "use --device",
-    "memory": "features are in memory once, for all trials",
+    "memory": "use --memory",
+    "views": "trials learn from the images as they are; fit the winner's settings with "
+    "`seqhead fit --views`",
 }
 _SPELLINGS = {"label_weight": "label_weights"}  # the option is repeated, the field is a list
 

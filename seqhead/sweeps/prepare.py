@@ -15,6 +15,7 @@ from seqhead.digests import series_digests
 from seqhead.errors import FitError, SplitError, SweepError
 from seqhead.fit import notes_of
 from seqhead.predictions import fold_table
+from seqhead.same_scans import joined_groups, refuse_same_scans
 from seqhead.sources import Sources
 from seqhead.split_file import read_split_file
 from seqhead.split_plan import plan_splits
@@ -27,6 +28,7 @@ from seqhead.sweeps.inner import InnerFold, draw_inner_folds, inner_table, read_
 from seqhead.sweeps.settings import FeaturesUse, Request, SweepSettings
 from seqhead.sweeps.space import Candidate, Space
 from seqhead.sweeps.trial_data import TrialData, bare_cohort
+from seqhead.words import plural
 
 DEFAULT_TRIALS = 50
 """How many candidates are drawn where nobody says."""
@@ -52,6 +54,8 @@ class Prepared:
         What a user should know of the data.
     empty_series : list of str
         Series without features, left out.
+    label_files : str
+        `seqhead.sweeps.asked.label_files_digest` of what was read.
     """
 
     settings: SweepSettings
@@ -60,6 +64,7 @@ class Prepared:
     series: dict[str, int]
     notes: list[str]
     empty_series: list[str]
+    label_files: str
 
 
 def prepare(
@@ -122,7 +127,7 @@ def prepare(
         settings, data,
         {side: len(np.unique(cohort.groups[names == side].astype(str))) for side in SPLITS},
         {side: int((names == side).sum()) for side in SPLITS},
-        asked.notes, cohort.left_out.empty_series,
+        asked.notes, cohort.left_out.empty_series, asked.label_files,
     )  # fmt: skip
 
 
@@ -231,6 +236,8 @@ def _trials(request: Request, space: Space) -> int:
 
 def _new_split(asked: Asked, splitting: Splitting, project: Path) -> np.ndarray:
     """Split the patients before anything else; gives the side of each series."""
+    for cohort in asked.cohorts[1:]:  # the winner may read any of them; the first is looked at next
+        _look_for_same_scans(asked, cohort, splitting)
     plan = plan_splits(asked.cohorts[0], splitting, asked.request.seed, asked.opened[0], project)
     if plan.crossed:
         raise SplitError("the split file has several folds: a sweep tests its winner on one split")
@@ -238,6 +245,21 @@ def _new_split(asked: Asked, splitting: Splitting, project: Path) -> np.ndarray:
     asked.restrict(list(plan.cohort.series.index), plan.cohort.groups)
     asked.cohorts[0] = replace(asked.cohorts[0], left_out=plan.cohort.left_out)
     return plan.assignments[0].names
+
+
+def _look_for_same_scans(asked: Asked, cohort: Cohort, splitting: Splitting) -> None:
+    """Refuse one scan under two patients, or make them one, by one more feature set."""
+    if splitting.duplicate_scans == "refuse":
+        refuse_same_scans(cohort)
+        return
+    first = asked.cohorts[0]
+    groups, pairs = joined_groups(replace(cohort, series=cohort.series.assign(group=first.groups)))
+    if pairs:
+        asked.notes.append(
+            f"{plural(pairs, 'pair')} of series are one scan under two patients in "
+            f"{cohort.features}, who count as one (--duplicate-scans together)"
+        )
+    asked.cohorts[0] = replace(first, series=first.series.assign(group=groups))
 
 
 def _saved_split(folder: SweepFolder, asked: Asked) -> np.ndarray:

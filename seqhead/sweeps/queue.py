@@ -197,6 +197,11 @@ class Queue:
         else:
             study.tell(taken.trial, outcome.score.value)
 
+    def settled(self) -> int:
+        """Count the candidates that were tried to their end: each has one such trial."""
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        return len(self._study().get_trials(deepcopy=False, states=ended))
+
     def entries(self) -> list[Entry]:
         """Give what is known of every candidate, in their order."""
         latest: dict[int, FrozenTrial] = {}

@@ -146,7 +146,7 @@ class SweepSettings(BaseModel):
             for settings in (self, other)
         )
         return [
-            f"{name} is {_short(mine.get(name))}, and was {_short(theirs.get(name))}"
+            _difference(name, mine.get(name), theirs.get(name))
             for name in dict.fromkeys([*mine, *theirs])
             if mine.get(name) != theirs.get(name)
         ]
@@ -221,6 +221,14 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
         return {name: value}
     below = {f"{name}.{key}" if name else key: inner for key, inner in value.items()}
     return {k: v for key, inner in below.items() for k, v in _flat(inner, key).items()}
+
+
+def _difference(name: str, mine: Any, theirs: Any) -> str:
+    if name == "labels_digest":
+        return "labels of series in the sweep are not what they were (labels_digest)"
+    if name.endswith(".digest") and mine and theirs:
+        return f"features of series in the sweep are not what they were ({name})"
+    return f"{name} is {_short(mine)}, and was {_short(theirs)}"
 
 
 def _short(value: Any) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 
 from featurecache.worker import anonymous_file
 from seqhead.cohort import Cohort
+from seqhead.matrices import Matrices
+from seqhead.memory import available_bytes
 from seqhead.sweeps.inner import InnerFold
 from seqhead.sweeps.trial_data import TrialData, bare_cohort
 
@@ -34,6 +36,31 @@ class SharedData:
     def close(self) -> None:
         """Give it back; those who opened it keep it."""
         os.close(self.descriptor)
+
+
+def why_not_shared(data: TrialData) -> str | None:
+    """Why several processes cannot have trial data in memory, in words.
+
+    Parameters
+    ----------
+    data : TrialData
+        What trials see.
+
+    Returns
+    -------
+    str or None
+        None where they can: there is room for a copy, which is made before the first goes.
+    """
+    if any(isinstance(cohort.X, Matrices) for cohort in data.cohorts):
+        return "features are read from the store batch by batch, and are shared in memory only"
+    size = sum(matrix.nbytes for cohort in data.cohorts for matrix in cohort.X)
+    there = available_bytes()
+    if size <= there:
+        return None
+    return (
+        f"features take {size / 1e9:.2g} GB, and there is no room for the copy that processes "
+        f"share ({there / 1e9:.2g} GB are free)"
+    )
 
 
 def share(data: TrialData) -> SharedData:

@@ -1,5 +1,6 @@
 """Many candidates compared on inner folds; the best one tested once on patients no trial saw."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from seqhead.sweeps.page import leaderboard_page
 from seqhead.sweeps.prepare import Prepared, prepare, request_of, same_settings
 from seqhead.sweeps.queue import Queue
 from seqhead.sweeps.settings import Request, SweepSettings
-from seqhead.sweeps.shared import share
+from seqhead.sweeps.shared import share, why_not_shared
 from seqhead.sweeps.winner import Winner, tested_winner
 from seqhead.sweeps.worker import work
 
@@ -27,6 +28,7 @@ Progress = Callable[[int, int, float | None], None]
 """Told how many candidates are settled, of how many, and the best score so far."""
 
 _CORES_A_JOB = 4  # a small head does not get faster on more
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def sweep(
     project: Path | None = None,
     jobs: int | None = None,
     device: str = "auto",
+    memory: float | None = None,
     progress: Progress | None = None,
 ) -> SweepReport:
     """Begin a sweep, or continue one of the same settings.
@@ -111,6 +114,9 @@ def sweep(
         How many processes; None: see `default_jobs`.
     device : str
         Where heads are trained.
+    memory : float or None
+        Memory that all the features together may take, in 10^9 bytes; None: half of what is
+        available. More are read from the store batch by batch, by one process. Changes no result.
     progress : callable or None
         Called whenever a candidate is settled.
 
@@ -126,11 +132,12 @@ def sweep(
         Files, patients or values do not allow it.
     """
     project, splitting = project or Path(), splitting or Splitting()
-    asked = open_asked(sources, request)
+    asked = open_asked(sources, request, memory)
     folder = SweepFolder(out or _default_path(asked, splitting, sources, project))
     prepared = prepare(asked, sources, splitting, folder, project)
     asked.cohorts.clear()  # what trials see is in `prepared`
-    return _run(folder, prepared, sources, project, jobs, device, progress)
+    means = _Means(sources, project, jobs, device, memory)
+    return _run(folder, prepared, means, progress)
 
 
 def continue_sweep(
@@ -140,6 +147,7 @@ def continue_sweep(
     project: Path | None = None,
     jobs: int | None = None,
     device: str = "auto",
+    memory: float | None = None,
     progress: Progress | None = None,
 ) -> SweepReport:
     """Continue the sweep of a folder with the settings that it has.
@@ -150,7 +158,7 @@ def continue_sweep(
         The folder.
     key : Path or None
         Key of the store.
-    project, jobs, device, progress
+    project, jobs, device, memory, progress
         As for `sweep`.
 
     Returns
@@ -165,10 +173,10 @@ def continue_sweep(
     folder, project = SweepFolder(path), project or Path()
     saved = folder.settings()
     sources = sources_of(saved, key, project)
-    asked = open_asked(sources, request_of(saved))
+    asked = open_asked(sources, request_of(saved), memory)
     prepared = prepare(asked, sources, None, folder, project)
     asked.cohorts.clear()
-    return _run(folder, prepared, sources, project, jobs, device, progress)
+    return _run(folder, prepared, _Means(sources, project, jobs, device, memory), progress)
 
 
 def sources_of(settings: SweepSettings, key: Path | None, project: Path) -> Sources:
@@ -246,8 +254,7 @@ class _View:
 
     def publish(self) -> int:
         """Write the tables if anything changed; give how many candidates are settled."""
-        settled = sum(entry.settled for entry in self._queue.entries())
-        if settled != self._settled:
+        if self._queue.settled() != self._settled:
             report = self.report(None)
             self._settled = report.leaderboard.settled
             self._folder.write("leaderboard.csv", report.leaderboard.csv())
@@ -266,40 +273,52 @@ class _View:
         return SweepReport(self._folder, self._prepared, board, winner)
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """With what a sweep is carried out; none of it changes what is found."""
+
+    sources: Sources
+    project: Path
+    jobs: int | None
+    device: str
+    memory: float | None
+
+
 def _run(
-    folder: SweepFolder,
-    prepared: Prepared,
-    sources: Sources,
-    project: Path,
-    jobs: int | None,
-    device: str,
-    progress: Progress | None,
+    folder: SweepFolder, prepared: Prepared, means: _Means, progress: Progress | None
 ) -> SweepReport:
-    settings = prepared.settings
+    settings, tested = prepared.settings, folder.winner.exists()
     queue = Queue(folder.journal, folder.signs, settings)
     queue.fill()
     view = _View(folder, prepared, queue, progress)
     if view.publish() < settings.trials:
-        jobs = min(jobs or default_jobs(device), settings.trials)
-        _try_all(folder, prepared, jobs, device, view)
+        if tested:
+            raise SweepError(
+                f"{folder.path} has a tested winner, but {folder.journal.name} lacks trials that "
+                "it was chosen from. Sweep again into a new folder"
+            )
+        _try_all(folder, prepared, means, view)
         view.publish()
     report = view.report(None)
     if report.leaderboard.first is not None:
         winner = tested_winner(
-            report.leaderboard.first, settings, folder, sources, device=device, project=project
-        )
+            report.leaderboard.first, settings, folder, means.sources, prepared.label_files,
+            device=means.device, memory=means.memory, project=means.project,
+        )  # fmt: skip
         report = view.report(winner)
     remove_signs_of_the_dead(folder.signs)
     folder.write("leaderboard.html", leaderboard_page(report.document()))
     return report
 
 
-def _try_all(folder: SweepFolder, prepared: Prepared, jobs: int, device: str, view: _View) -> None:
+def _try_all(folder: SweepFolder, prepared: Prepared, means: _Means, view: _View) -> None:
+    data, device = prepared.data, means.device
+    jobs = _jobs(means, prepared)
     if jobs == 1:
-        work(folder, prepared.settings, prepared.data, device=device, settled=view.publish)
+        work(folder, prepared.settings, data, device=device, settled=view.publish)
         return
-    shared = share(prepared.data)
-    for cohort in prepared.data.cohorts:
+    shared = share(data)
+    for cohort in data.cohorts:
         if isinstance(cohort.X, list):
             cohort.X.clear()  # now the children have them, in memory once
     try:
@@ -309,3 +328,15 @@ def _try_all(folder: SweepFolder, prepared: Prepared, jobs: int, device: str, vi
         )  # fmt: skip
     finally:
         shared.close()
+
+
+def _jobs(means: _Means, prepared: Prepared) -> int:
+    """How many processes; one where features cannot be shared."""
+    jobs = min(means.jobs or default_jobs(means.device), prepared.settings.trials)
+    why = None if jobs == 1 else why_not_shared(prepared.data)
+    if why is None:
+        return jobs
+    if means.jobs is not None:
+        raise SweepError(f"--jobs {means.jobs}: {why}. Use --jobs 1")
+    _log.warning("one process tries candidates: %s", why)
+    return 1

@@ -11,6 +11,7 @@ from seqhead.classifier import SequenceClassifier
 from seqhead.cohort import Cohort
 from seqhead.errors import FitError
 from seqhead.fit import Estimator, fit_model
+from seqhead.matrices import lengths_of
 from seqhead.options import FitOptions
 from seqhead.sweeps.inner import InnerFold
 from seqhead.sweeps.outcome import Outcome
@@ -107,7 +108,8 @@ def loss_name(model: Estimator) -> str:
     weights = config.label_weights or "equal"
     gamma = config.focal_gamma if "focal" in (config.loss, config.branch_loss) else ""
     balanced = "balanced" if config.balance == "loss" else ""
-    return f"{config.loss} {config.branch_loss} {gamma} {weights} {balanced}"
+    summed = "of three outputs" if model.zoom is not None else ""  # of branches and fusion
+    return f"{config.loss} {config.branch_loss} {gamma} {weights} {balanced} {summed}"
 
 
 def _progress(
@@ -140,5 +142,4 @@ def _owners(cohort: Cohort, rows: np.ndarray) -> np.ndarray:
     """Patient of each series, or of each slice, that is scored."""
     if cohort.level == "series":
         return cohort.groups[rows]
-    lengths = [len(matrix) for matrix in cohort.X]
-    return np.repeat(cohort.groups, np.where(rows, lengths, 0))
+    return np.repeat(cohort.groups, np.where(rows, lengths_of(cohort.X), 0))

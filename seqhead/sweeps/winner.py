@@ -10,6 +10,7 @@ from seqhead.fit import fit
 from seqhead.run import Run
 from seqhead.sources import Sources
 from seqhead.splitting import Splitting
+from seqhead.sweeps.asked import label_files_digest
 from seqhead.sweeps.candidates import fit_command, fit_options
 from seqhead.sweeps.folder import SweepFolder
 from seqhead.sweeps.leaderboard import Standing
@@ -71,8 +72,10 @@ def tested_winner(
     settings: SweepSettings,
     folder: SweepFolder,
     sources: Sources,
+    label_files: str,
     *,
     device: str = "auto",
+    memory: float | None = None,
     project: Path | None = None,
 ) -> Winner:
     """Fit the best candidate on the sweep's split and test it; of a finished sweep, read the run.
@@ -87,8 +90,12 @@ def tested_winner(
         The sweep.
     sources : Sources
         Store and labels.
+    label_files : str
+        `seqhead.sweeps.asked.label_files_digest` of what candidates were compared on.
     device : str
         Where a head is trained.
+    memory : float or None
+        Memory that features may take, in 10^9 bytes.
     project : Path or None
         Folder that paths of the run are relative to.
 
@@ -99,18 +106,28 @@ def tested_winner(
     Raises
     ------
     SweepError
-        There is no candidate.
+        There is no candidate, or the labels were changed since.
     """
     candidate = standing.entry.candidate
     if candidate is None:
         raise SweepError("a candidate that was scored is not in the journal")
-    split = folder.split.as_posix()
-    command = fit_command(candidate, level=settings.level, seed=settings.seed, split=split)
+    command = fit_command(candidate, settings, split=folder.split.as_posix())
     with held(folder.path / "winner.lock"):  # several machines may come here at once
         if not folder.winner.exists():
+            if label_files_digest(sources) != label_files:
+                raise SweepError(
+                    f"{sources.labels} was changed while candidates were compared: the winner is "
+                    "not tested. Put the labels back and give the same command again"
+                )
             fit(
                 sources,
-                fit_options(candidate, level=settings.level, seed=settings.seed, device=device),
+                fit_options(
+                    candidate,
+                    level=settings.level,
+                    seed=settings.seed,
+                    device=device,
+                    memory=memory,
+                ),
                 splitting=Splitting(
                     file=folder.split,
                     duplicate_scans=settings.duplicate_scans,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from seqhead.errors import FitError
@@ -48,7 +49,7 @@ def work(
             taken = queue.take(me)
             if taken is not None:
                 _try(taken, queue, folder, settings, data, device)
-            elif all(entry.settled for entry in queue.entries()):
+            elif queue.settled() == settings.trials:
                 return
             else:
                 time.sleep(_WAIT_S)
@@ -76,7 +77,7 @@ def _try(
         run_trial(options, cohort, data.inner, settings.metric, outcome, watch)
     except GivenUpError:
         given_up = True
-    except FitError as error:
+    except (FitError, np.linalg.LinAlgError) as error:
         outcome.error = str(error)
     except (MemoryError, RuntimeError) as error:
         if not _wants_memory(error):
@@ -91,4 +92,4 @@ def _wants_memory(error: Exception) -> bool:
     """Whether memory ran out, which torch says in several ways."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return "can't allocate memory" in str(error)
+    return any(words in str(error) for words in ("can't allocate memory", "out of memory"))

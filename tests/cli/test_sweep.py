@@ -60,9 +60,7 @@ def test_the_command_of_the_winner_fits_the_same(project):
     document = json.loads(run("cache.zarr", "--labels", "labels.csv", *SMALL, "--json").stdout)
     words = shlex.split(document["winner"]["command"])
     assert words[:2] == ["seqhead", "fit"]
-    again = CliRunner().invoke(
-        main, [*words[1:], "--labels", "labels.csv", "--out", "hand", "cache.zarr"]
-    )
+    again = CliRunner().invoke(main, [*words[1:], "--out", "hand"])
     assert again.exit_code == 0, again.output
     mine, hand = (project / where / "model.safetensors" for where in
                   ("sweeps/toy-1/winner", "hand"))  # fmt: skip

@@ -7,6 +7,7 @@ import torch
 
 from seqhead import SequenceClassifier
 from seqhead.arithmetic import full_float32, over_slices, products_in, resolve_precision
+from seqhead.head_config import BranchConfig, HeadConfig, ZoomConfig
 
 
 def test_denormals_are_as_before_after_a_fit(planted):
@@ -50,9 +51,32 @@ def test_auto_is_bf16_where_the_hardware_has_it(monkeypatch, native, chosen):
     from seqhead import arithmetic
 
     monkeypatch.setattr(arithmetic, "native_bf16", lambda _: native)
+    cpu, head = torch.device("cpu"), HeadConfig(features=8, labels=1)
+    assert resolve_precision("auto", cpu, head) == chosen
+    assert [resolve_precision(name, cpu, head) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "chosen"),
+    [
+        ({}, "fp32"),
+        ({"pool": "attention", "mlp": (16,)}, "fp32"),
+        ({"input_dense": 4}, "bf16"),
+        ({"step_dense": 4}, "bf16"),
+        ({"rnn": "tcn"}, "bf16"),
+        ({"rnn": "gru"}, "bf16"),
+    ],
+)
+def test_auto_is_fp32_for_a_head_that_multiplies_no_slices(monkeypatch, parts, chosen):
+    from seqhead import arithmetic
+
+    monkeypatch.setattr(arithmetic, "native_bf16", lambda _: True)
     cpu = torch.device("cpu")
-    assert resolve_precision("auto", cpu) == chosen
-    assert [resolve_precision(name, cpu) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+    head = HeadConfig(**{"features": 8, "labels": 1, "rnn": "none", "pool": "mean", **parts})
+    assert resolve_precision("auto", cpu, head) == chosen
+    plain = HeadConfig(features=8, labels=1, rnn="none", pool="attention")
+    zoom = ZoomConfig(features=4, branch=BranchConfig(**{"rnn": "none", "pool": "mean", **parts}))
+    assert resolve_precision("auto", cpu, plain.model_copy(update={"zoom": zoom})) == chosen
 
 
 def test_products_over_slices_are_in_bf16_only_where_that_was_said():

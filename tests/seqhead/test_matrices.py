@@ -134,6 +134,13 @@ def test_what_is_read_is_checked():
         model.fit(Matrices([3, 0], 2, lambda k: np.zeros((3 * (1 - k), 2))), [0, 1])
 
 
+def test_a_reader_that_fails_is_not_taken_for_the_end():
+    stored = [np.zeros((3, 2))]
+    X = Matrices([3, 3], 2, lambda k: stored[k])
+    with pytest.raises(IndexError):
+        list(X)
+
+
 def test_the_next_item_is_made_in_a_thread_and_errors_arrive():
     def items():
         yield threading.current_thread().name

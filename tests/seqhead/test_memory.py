@@ -19,13 +19,15 @@ def test_what_there_is_is_less_than_the_machine_has():
     assert 0 < memory.available_bytes() <= total
 
 
-def test_the_tightest_control_group_counts_without_its_page_cache(tmp_path, monkeypatch):
+def test_the_tightest_control_group_counts_without_its_page_cache_but_with_shared_memory(
+    tmp_path, monkeypatch
+):
     root, own = tmp_path / "cgroup", tmp_path / "own"
     for group, limit, used, cached in (("a", "1000", 900, 300), ("a/b", "max", 10, 0)):
         (root / group).mkdir(parents=True)
         (root / group / "memory.max").write_text(limit + "\n")
         (root / group / "memory.current").write_text(f"{used}\n")
-        (root / group / "memory.stat").write_text(f"anon 5\nfile {cached}\nkernel 7\n")
+        (root / group / "memory.stat").write_text(f"anon 5\nfile {cached + 50}\nshmem 50\n")
     own.write_text("0::/a/b\n")
     places = {"/sys/fs/cgroup": root, "/proc/self/cgroup": own}
     monkeypatch.setattr(memory, "Path", lambda name: places.get(name, Path(name)))

@@ -10,6 +10,7 @@ from seqhead.crossval import fit_as_split
 from seqhead.epoch_source import EpochSource
 from seqhead.errors import FeaturesError, FitError, RunError
 from seqhead.evaluate import evaluate_run
+from seqhead.matrices import Matrices
 from seqhead.members import member_scores
 from seqhead.options import parse_fit_options
 from seqhead.predict import predict_store
@@ -131,6 +132,41 @@ def test_validation_and_test_are_never_augmented(viewed, planted, make_store, ad
     assert weights(first) == weights(second)
     for name in ("predictions.csv", "history.csv", "metrics.json"):
         assert (first.run.path / name).read_bytes() == (second.run.path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("level", ["series", "slice"])
+def test_views_that_stay_in_the_store_give_the_same_bits(viewed, planted, level):
+    """Also where they are what does not fit: with all of them the features are too large."""
+    labels = viewed.labels if level == "series" else viewed.slices
+    size = sum(matrix.nbytes for matrix in planted.matrices.values()) / 1e9
+    held, unread = (
+        fitted(viewed, f"run-{memory}", labels=labels, level=level, memory=memory)
+        for memory in (3.1 * size, 2.9 * size)
+    )
+    assert [type(view) for view in held.cohort.views] == [list, list]
+    assert [type(view) for view in unread.cohort.views] == [Matrices, Matrices]
+    for name in ("model.safetensors", "predictions.csv", "history.csv", "metrics.json"):
+        assert (held.run.path / name).read_bytes() == (unread.run.path / name).read_bytes(), name
+    said = [
+        predict_store(held.run, FeatureStore.open(viewed.store), views=True, device="cpu",
+                      memory_gb=memory).table
+        for memory in (1.0, 0.0)
+    ]  # fmt: skip
+    assert said[0].equals(said[1])
+
+
+def test_an_epoch_reads_one_view_of_a_series_when_it_is_wanted():
+    seen = []
+
+    def view(number):
+        return Matrices([2] * 6, 1, lambda k: seen.append((number, k)) or np.full((2, 1), number))
+
+    y = np.zeros((6, 1))
+    source = EpochSource.of(view(0), y, [view(1), view(2)], TrainConfig(seed=3), None)
+    X, _ = source.epoch(1)
+    assert seen == []
+    assert [int(matrix[0, 0]) for matrix in X] == source.drawn(1).tolist()
+    assert seen == [(number, k) for k, number in enumerate(source.drawn(1))]
 
 
 @pytest.mark.parametrize("level", ["series", "slice"])

@@ -13,13 +13,17 @@ def sweep_in():
     from seqhead.sweeps.settings import parse_request
     from seqhead.sweeps.sweep import sweep
 
-    def run(toy, grid=(), *, out="sweep", splitting=None, jobs=1, search=None, **asked):
+    def run(
+        toy, grid=(), *, out="sweep", splitting=None, jobs=1, search=None, memory=None,
+        progress=None, **asked,
+    ):  # fmt: skip
         if grid:
             search, asked["sampler"] = parse_grid(grid), "grid"
         sources = Sources(toy.store, toy.labels, slice_labels=asked.pop("slice_labels", None))
         return sweep(
             sources, parse_request(search=search, **asked), splitting=splitting,
             out=toy.folder / out if out else None, project=toy.folder, jobs=jobs, device="cpu",
+            memory=memory, progress=progress,
         )  # fmt: skip
 
     return run

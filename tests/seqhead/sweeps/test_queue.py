@@ -67,7 +67,9 @@ def test_a_grid_waits_from_the_start_and_filling_it_again_changes_nothing(tmp_pa
 
 def test_candidates_are_taken_in_order_and_settled_once(tmp_path):
     queue = queue_in(tmp_path)
+    assert queue.settled() == 0
     assert settle_all(queue) == list(range(12))
+    assert queue.settled() == 12
     assert all(entry.state == "complete" for entry in queue.entries())
     assert queue.take("me") is None
 
@@ -83,6 +85,7 @@ def test_what_a_dead_process_was_trying_is_tried_again_with_the_same_values(tmp_
     assert old.user_attrs["interrupted"] == "its process ended"
     assert new.user_attrs["repeats"] == old.number
     assert queue.entries()[0].deaths == 1
+    assert queue.settled() == 0
 
 
 def test_what_a_living_process_tries_is_left_to_it(tmp_path):
@@ -129,6 +132,7 @@ def test_a_candidate_whose_processes_always_die_is_given_up_with_the_reason(tmp_
     entry = queue.entries()[0]
     assert (entry.state, entry.deaths) == ("failed", MOST_DEATHS)
     assert "want of memory" in entry.outcome["error"]
+    assert queue.settled() == 1
 
 
 def test_a_candidate_that_cannot_be_fitted_is_settled_and_samplers_learn_of_it(tmp_path):

@@ -4,8 +4,9 @@ import os
 import numpy as np
 import pytest
 
+from seqhead.sweeps import shared as sharing
 from seqhead.sweeps.inner import InnerFold
-from seqhead.sweeps.shared import received, share
+from seqhead.sweeps.shared import received, share, why_not_shared
 from seqhead.sweeps.trial_data import TrialData, bare_cohort
 
 
@@ -57,3 +58,12 @@ def test_memory_is_one_and_not_a_copy_and_cannot_be_written_by_mistake():
     assert one.cohorts[0].X[0][0, 0] == other.cohorts[0].X[0][0, 0] == 42
     with pytest.raises(ValueError, match="read-only"):
         one.cohorts[0].X[0][0, 0] = 1
+
+
+def test_a_copy_needs_room_before_the_first_goes(monkeypatch):
+    data = make_data("series")
+    size = sum(matrix.nbytes for cohort in data.cohorts for matrix in cohort.X)
+    monkeypatch.setattr(sharing, "available_bytes", lambda: size)
+    assert why_not_shared(data) is None
+    monkeypatch.setattr(sharing, "available_bytes", lambda: size - 1)
+    assert "no room for the copy" in str(why_not_shared(data))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from seqhead.errors import FitError
 from seqhead.sweeps.candidates import fit_command, fit_options, model_name, varied_text
 from seqhead.sweeps.search_file import default_search, parse_grid, read_search
+from seqhead.sweeps.settings import SweepSettings
 from seqhead.sweeps.space import parse_space
 from seqhead.sweeps.values import Choice, Range, parse_values
 
@@ -193,8 +194,22 @@ def test_a_candidate_is_a_command_line():
     space = space_of("rnn=gru", "bidirectional=true", "hidden=4", "head.mlp=[8, 4]",
                      "label-weight=['a=2', 'b=3']")  # fmt: skip
     (picked,) = space.grid()
-    line = fit_command(space.at(picked), level="series", seed=3, split="s.csv")
-    assert line == (
-        "seqhead fit --rnn gru --bidirectional --hidden 4 --set 'head.mlp=[8, 4]' --label-weight "
-        "a=2 --label-weight b=3 --level series --seed 3 --split s.csv"
+    settings = SweepSettings(
+        level="series", metric="auc", sampler="grid", trials=1, pruning=False, inner_folds=1,
+        seed=3, labels=("a", "b"), labels_digest="", features=(), search=space.document(),
+        operating_point="max-sensitivity", duplicate_scans="together",
+        sources={"store": "c.zarr", "labels": "reads.csv", "labels_format": "cq500",
+                 "slice_labels": "slices.csv"},
+    )  # fmt: skip
+    assert fit_command(space.at(picked), settings, split="s.csv") == (
+        "seqhead fit c.zarr --labels reads.csv --labels-format cq500 --slice-labels slices.csv "
+        "--rnn gru --bidirectional --hidden 4 --set 'head.mlp=[8, 4]' --label-weight "
+        "a=2 --label-weight b=3 --level series --seed 3 --split s.csv --duplicate-scans together "
+        "--operating-point max-sensitivity"
     )
+
+
+@pytest.mark.parametrize("name", ["views", "seed", "memory", "device", "level"])
+def test_what_trials_do_not_read_cannot_be_searched(name):
+    with pytest.raises(FitError, match=f"{name}: it cannot be searched"):
+        parse_space({"rnn": "gru", name: [1, 2]}, "series")

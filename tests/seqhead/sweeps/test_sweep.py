@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -7,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqhead.errors import FitError, SplitError, SweepError
+from seqhead.errors import FitError, LeakError, SplitError, SweepError
 from seqhead.evaluate import evaluate_run
 from seqhead.fit import fit
+from seqhead.matrices import Matrices
 from seqhead.options import parse_fit_options
 from seqhead.run import Run
 from seqhead.sources import Sources
 from seqhead.splitting import Splitting
+from seqhead.sweeps import worker
 from seqhead.sweeps.folder import SweepFolder
 from seqhead.sweeps.sweep import continue_sweep
 
@@ -174,14 +177,14 @@ def test_changed_labels_and_features_are_refused(
     first = lines[1].rsplit(",", 1)
     flipped = f"{first[0]},{1 - int(first[1])}"
     toy.labels.write_text("\n".join([lines[0], flipped, *lines[2:]]))
-    with pytest.raises(SweepError, match="labels_digest"):
+    with pytest.raises(SweepError, match=r"labels of .* are not what they were \(labels_digest"):
         sweep_in(toy, small_grid)
     toy.labels.write_text("\n".join(lines))
     toy.store = make_store(
         toy.folder / "other.zarr", {s: m + 1 for s, m in planted.matrices.items()},
         patients=planted.patients,
     )  # fmt: skip
-    with pytest.raises(SweepError, match=r"features\.toy\.digest"):
+    with pytest.raises(SweepError, match=r"features of .* not what they were .*toy\.digest"):
         sweep_in(toy, small_grid)
 
 
@@ -227,11 +230,117 @@ def test_a_damaged_sweep_is_no_obstacle_to_another(toy, sweep_in, small_grid):
     assert sweep_in(toy, small_grid, out=None).folder.path == toy.folder / "sweeps" / "toy-2"
 
 
-@pytest.mark.parametrize("name", ["sweep.toml", "split.csv", "inner.csv", "journal.log"])
+FILES = ["sweep.toml", "split.csv", "inner.csv", "journal.log", "resamples/trial-2.f32"]
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_refused_by_name(toy, swept, sweep_in, small_grid, name):
     (swept.folder.path / name).write_text("no such thing\n")
     with pytest.raises(SweepError, match=name.replace(".", r"\.")):
         sweep_in(toy, small_grid)
+
+
+def test_trials_that_are_gone_are_not_replaced_under_a_winner_of_others(
+    toy, swept, sweep_in, small_grid
+):
+    swept.folder.journal.unlink()
+    with pytest.raises(SweepError, match=r"tested winner, but journal\.log lacks trials"):
+        sweep_in(toy, small_grid)
+    shutil.rmtree(swept.folder.winner)
+    assert standings(sweep_in(toy, small_grid)) == standings(swept)
+
+
+def test_a_lost_file_of_resamples_is_refused_by_name(toy, swept, sweep_in, small_grid):
+    (swept.folder.path / "resamples" / "trial-1.f32").unlink()
+    with pytest.raises(SweepError, match=r"cannot read .*trial-1\.f32: No such file"):
+        sweep_in(toy, small_grid)
+
+
+def test_labels_that_change_while_candidates_are_compared_do_not_reach_the_winner(
+    toy, sweep_in, small_grid
+):
+    text = toy.labels.read_text()
+
+    def change(settled: int, candidates: int, _: float | None) -> None:
+        if settled == candidates:
+            toy.labels.write_text(text.replace(",1,0", ",0,1"))
+
+    with pytest.raises(SweepError, match=r"labels\.csv was changed while .* winner is not tested"):
+        sweep_in(toy, small_grid, progress=change)
+    assert not (toy.folder / "sweep" / "winner").exists()
+    with pytest.raises(SweepError, match="labels_digest"):
+        sweep_in(toy, small_grid)
+    toy.labels.write_text(text)
+    assert sweep_in(toy, small_grid).winner is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("no room"), "not enough memory: no room"),
+        (RuntimeError("MPS backend out of memory"), "not enough memory: MPS"),
+        (np.linalg.LinAlgError("Eigenvalues did not converge"), "did not converge"),
+    ],
+)
+def test_a_candidate_that_the_machine_cannot_fit_is_listed(
+    toy, sweep_in, small_grid, monkeypatch, error, said
+):
+    run_trial, tried = worker.run_trial, []
+
+    def fail_first(*given):
+        tried.append(given)
+        if len(tried) == 1:
+            raise error
+        run_trial(*given)
+
+    monkeypatch.setattr(worker, "run_trial", fail_first)
+    report = sweep_in(toy, small_grid)
+    assert report.document()["trials"] == {"asked": 4, "complete": 3, "given_up": 0, "failed": 1}
+    assert said in report.document()["leaderboard"][-1]["error"]
+    assert "No winner" not in (report.folder.path / "leaderboard.html").read_text()
+
+
+def test_what_is_no_matter_of_the_candidate_ends_the_sweep(toy, sweep_in, small_grid, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(worker, "run_trial", fail)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        sweep_in(toy, small_grid)
+
+
+@pytest.mark.parametrize("slices", [False, True], ids=["series", "slice"])
+def test_features_that_stay_in_the_store_give_the_same_sweep(
+    toy, planted, add_features, sweep_in, slices
+):
+    noise = np.random.default_rng(0)
+    other = {s: noise.normal(size=(len(m), 5)).astype(np.float32)
+             for s, m in planted.matrices.items()}  # fmt: skip
+    add_features(toy.store, other, "noise")
+    grid = ["features=toy,noise", "rnn=gru", "hidden=4,6", "epochs=2"]
+    level = {"slice_labels": toy.slices, "level": "slice"} if slices else {}
+    size = sum(m.nbytes for m in planted.matrices.values())
+    reports = [
+        sweep_in(toy, grid, out=f"sweep-{number}", memory=memory, **level)
+        for number, memory in enumerate((1.0, 0.0, 1.1 * size / 1e9))
+    ]
+    kinds = [[isinstance(c.X, Matrices) for c in one.prepared.data.cohorts] for one in reports]
+    assert kinds == [[False, False], [True, True], [False, True]]  # the second set is on top
+    assert standings(reports[0]) == standings(reports[1]) == standings(reports[2])
+    models = [(one.folder.winner / "model.safetensors").read_bytes() for one in reports]
+    assert models[0] == models[1] == models[2]
+    assert any("batch by batch" in note for note in reports[2].document()["notes"])
+
+
+def test_processes_cannot_share_what_stays_in_the_store(
+    toy, sweep_in, small_grid, monkeypatch, caplog
+):
+    with pytest.raises(SweepError, match=r"--jobs 2: .* batch by batch.* Use --jobs 1"):
+        sweep_in(toy, small_grid, memory=0.0, jobs=2)
+    module = sys.modules["seqhead.sweeps.sweep"]  # its package has a function of this name
+    monkeypatch.setattr(module, "default_jobs", lambda device: 2)
+    assert sweep_in(toy, small_grid, memory=0.0, jobs=None).winner is not None
+    assert "one process tries candidates" in caplog.text
 
 
 def test_inner_folds_score_every_patient_but_the_test_patients(toy, sweep_in):
@@ -273,6 +382,27 @@ def test_feature_sets_are_swept(toy, planted, add_features, sweep_in):
     assert worst == "noise"
 
 
+def test_one_scan_under_two_patients_is_found_in_every_feature_set(
+    toy, planted, add_features, sweep_in
+):
+    """The winner may read any of them, and its fit looks again."""
+    noise = np.random.default_rng(0)
+    other = {s: noise.normal(size=(len(m), 5)).astype(np.float32)
+             for s, m in planted.matrices.items()}  # fmt: skip
+    one = next(iter(other))
+    two = next(s for s in other if planted.patients[s] != planted.patients[one]
+               and len(other[s]) == len(other[one]))  # fmt: skip
+    other[two] = other[one]
+    add_features(toy.store, other, "noise")
+    asked = {"grid": ["features=toy,noise", "head=svm"]}
+    with pytest.raises(LeakError, match="one scan under two patients"):
+        sweep_in(toy, **asked)
+    report = sweep_in(toy, **asked, splitting=Splitting(duplicate_scans="together"))
+    assert any("1 pair of series" in note and "noise" in note for note in report.prepared.notes)
+    split = pd.read_csv(report.folder.split, dtype=str).set_index("series")
+    assert split.loc[one, "group"] == split.loc[two, "group"]
+
+
 def test_a_candidate_that_cannot_be_fitted_is_listed_and_the_others_go_on(toy, sweep_in):
     report = sweep_in(toy, ["rnn=gru,transformer", "hidden=4", "epochs=2", "learning-rate=1e30"])
     assert report.document()["trials"] == {"asked": 2, "complete": 1, "given_up": 0, "failed": 1}
@@ -286,6 +416,7 @@ def test_a_sweep_of_which_nothing_could_be_fitted_has_no_winner(toy, sweep_in):
     report = sweep_in(toy, ["rnn=transformer", "hidden=4", "learning-rate=1e30,1e31"])
     assert report.winner is None
     assert report.document()["winner"] is None
+    assert "No winner" in (report.folder.path / "leaderboard.html").read_text()
     assert not report.folder.winner.exists()
 
 
