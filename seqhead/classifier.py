@@ -1,6 +1,5 @@
 """A sequence head as a scikit-learn classifier."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,8 @@ from seqhead.estimator import (
 )
 from seqhead.head_config import HeadConfig, ZoomConfig
 from seqhead.heads import Head, make_head
+from seqhead.held_out import held_out, part_of
 from seqhead.matrices import lengths_of, take_series, width_of
-from seqhead.splits import inner_validation
 from seqhead.train import (
     Data,
     Progress,
@@ -195,12 +194,14 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         """
         X, y = self._checked(X, y)
         checked = [_checked_view(view, X) for view in views]
-        held = None if validation is not None else self._held_out(X, y, groups)
+        held = None
+        if validation is None and self.validation_fraction:
+            held = held_out(y, groups, fraction=self.validation_fraction, seed=self.random_state)
         training: Data = (X, y)
         if validation is not None:
             validation = self._checked(*validation)
         elif held is not None:
-            training, validation = _take(X, y, ~held), _take(X, y, held)
+            training, validation = part_of(X, y, ~held), part_of(X, y, held)
             checked = [take_series(view, np.flatnonzero(~held)) for view in checked]
         K = (y[0] if isinstance(y, list) else y).shape[1]
         with torch.random.fork_rng(), full_float32(), flushed_denormals():
@@ -365,26 +366,6 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         X = check_matrices(X)
         return X, check_slice_labels(y, X) if self.pool == "none" else check_labels(y, len(X))
 
-    def _held_out(
-        self, X: Sequence[np.ndarray], y: Any, groups: Sequence[Any] | None
-    ) -> np.ndarray | None:
-        """Which series (B,) to stop on; None where training runs for all epochs."""
-        if not self.validation_fraction:
-            return None
-        if groups is None:
-            warnings.warn(
-                "fit without groups: early stopping cannot keep a patient's series together. "
-                "Pass groups=patients (in cross-validation with metadata routing), or "
-                "validation_fraction=0",
-                stacklevel=3,
-            )
-            groups = list(range(len(X)))
-        of_series = [_any_slice(rows) for rows in y] if isinstance(y, list) else y
-        return inner_validation(
-            np.asarray(groups, dtype=object), np.asarray(of_series),
-            fraction=self.validation_fraction, seed=self.random_state,
-        )  # fmt: skip
-
     def _head_config(self, inputs: int, K: int) -> HeadConfig:
         given = self._given(HeadConfig)
         zoom = ZoomConfig.model_validate(self.zoom) if self.zoom else None
@@ -415,13 +396,3 @@ def _checked_view(view: Sequence[np.ndarray], X: Sequence[np.ndarray]) -> Sequen
     if not np.array_equal(lengths_of(checked), lengths_of(X)):
         raise FitError("a view needs the same series as X, and the same slices of each")
     return checked
-
-
-def _take(X: Sequence[np.ndarray], y: Any, rows: np.ndarray) -> Data:
-    places = np.flatnonzero(rows)
-    labels = [y[k] for k in places] if isinstance(y, list) else y[places]
-    return take_series(X, places), labels
-
-
-def _any_slice(rows: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(rows).max(axis=0)

@@ -12,7 +12,7 @@ from seqhead.chosen_features import open_for_fit, system_notes
 from seqhead.cohort import Cohort
 from seqhead.config import RunConfig
 from seqhead.evaluate import evaluate_predictions
-from seqhead.fit import FitReport, Job, fit, fit_split, notes_of
+from seqhead.fit import FitReport, Job, fit, fit_split
 from seqhead.options import FitOptions
 from seqhead.paper_split import as_the_paper
 from seqhead.run import Run, member_name
@@ -20,6 +20,7 @@ from seqhead.run_folder import RunDraft, RunFolder, run_folder
 from seqhead.run_log import RunLog
 from seqhead.sources import Sources
 from seqhead.split_file import read_split_file
+from seqhead.split_notes import notes_of
 from seqhead.split_plan import SplitPlan, plan_splits, seed_of_repeat
 from seqhead.splitting import Splitting
 from seqhead.train import Progress

@@ -27,12 +27,12 @@ from seqhead.run_folder import RunDraft, run_folder
 from seqhead.run_log import RunLog
 from seqhead.scores import Scores, scores_from
 from seqhead.sources import Opened, Sources
+from seqhead.split_notes import notes_of
 from seqhead.split_plan import plan_splits
 from seqhead.splits import SPLITS, check_disjoint
 from seqhead.splitting import Splitting
 from seqhead.svm import PooledSVC
 from seqhead.train import History, Progress
-from seqhead.words import plural
 
 Estimator = SequenceClassifier | PooledSVC
 
@@ -359,51 +359,3 @@ def validation_metrics(scores: Scores, config: RunConfig) -> dict[str, Any]:
     }
     patients = len(np.unique(scores.patients))
     return {"patients": patients, "labels": labels, "macro": macro_metrics(labels)}
-
-
-def notes_of(cohort: Cohort, split: Assignment | None = None) -> list[str]:
-    """What the patients of a split, or a whole label, lack.
-
-    Parameters
-    ----------
-    cohort : Cohort
-        Series.
-    split : Assignment or None
-        Which of them learn, stop and test; None: speak of the cohort alone.
-
-    Returns
-    -------
-    list of str
-    """
-    unlabelled = cohort.left_out.unlabelled_slices
-    notes = [f"{plural(unlabelled, 'slice')} without a known label, not learnt from"] * (
-        unlabelled > 0
-    )
-    if cohort.views:
-        notes.append(
-            f"each epoch draws each training series as it is or from {len(cohort.views)} augmented "
-            "views; validation and test are as they are"
-        )
-    spelt, patients = cohort.series["patient"].nunique(), len(np.unique(cohort.groups))
-    if spelt > patients:
-        notes.append(
-            f"{spelt} PatientIDs count as {plural(patients, 'patient')}: studies or labels connect "
-            "them"
-        )
-    known = ~np.isnan(cohort.series_y)
-    notes += [
-        f"no known {name} in any series"
-        for k, name in enumerate(cohort.names)
-        if not known[:, k].any()
-    ]
-    for name in SPLITS if split is not None else ():
-        part = cohort.series_y[split.series_on(cohort, name)]  # type: ignore[union-attr]
-        for answer, word in ((1, "positive"), (0, "negative")):
-            missing = [
-                label
-                for k, label in enumerate(cohort.names)
-                if known[:, k].any() and not (part[:, k] == answer).any()
-            ]
-            if missing:
-                notes.append(f"no {word} {name} series for {', '.join(missing)}")
-    return notes

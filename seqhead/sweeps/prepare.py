@@ -13,11 +13,11 @@ from seqhead.build import make_estimator
 from seqhead.cohort import Cohort
 from seqhead.digests import series_digests
 from seqhead.errors import FitError, SplitError, SweepError
-from seqhead.fit import notes_of
 from seqhead.predictions import fold_table
 from seqhead.same_scans import joined_groups, refuse_same_scans
 from seqhead.sources import Sources
 from seqhead.split_file import read_split_file
+from seqhead.split_notes import notes_of
 from seqhead.split_plan import plan_splits
 from seqhead.splits import SPLITS, check_disjoint
 from seqhead.splitting import Splitting
