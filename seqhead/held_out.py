@@ -68,5 +68,5 @@ def part_of(
         In memory or not as they were.
     """
     places = np.flatnonzero(rows)
-    labels = y[places] if isinstance(y, np.ndarray) else [y[k] for k in places]
+    labels = y[places] if isinstance(y, np.ndarray) else [y[k] for k in places.tolist()]
     return take_series(X, places), labels

@@ -208,6 +208,25 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
         """
         return self._each(X, lambda odds: decide(_probability(odds), len(self.coef_)))
 
+    def check_memory(self, X: Sequence[np.ndarray]) -> None:
+        """Refuse features that stay in the store where all of them are needed at once.
+
+        Parameters
+        ----------
+        X : sequence of B arrays (n, D)
+            Features.
+
+        Raises
+        ------
+        FitError
+            The input is not pooled, and these are `Matrices`.
+        """
+        if self.input != "pooled" and isinstance(X, Matrices):
+            raise FitError(
+                f"an SVM with input {self.input!r} needs all features in memory, and they are more "
+                "than it may take: allow more (--memory), or use the pooled input"
+            )
+
     def state(self) -> dict[str, np.ndarray]:
         """Everything that was learnt, as arrays."""
         sizes = np.array([self.n_features_in_, self.n_slices_], dtype=np.int64)
@@ -261,11 +280,7 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Sequence[np.ndarray]) -> np.ndarray:
         """Pooled rows (B, F), or slices (N, D); padded input is made when it is standardised."""
-        if self.input != "pooled" and isinstance(X, Matrices):
-            raise FitError(
-                f"an SVM with input {self.input!r} needs all features in memory, and they are more "
-                "than it may take: allow more (--memory), or use the pooled input"
-            )
+        self.check_memory(X)
         if self.input == "padded":
             return np.empty((len(X), 0), dtype=np.float32)
         if self.input == "slices":

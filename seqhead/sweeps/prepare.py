@@ -13,6 +13,7 @@ from seqhead.build import make_estimator
 from seqhead.cohort import Cohort
 from seqhead.digests import series_digests
 from seqhead.errors import FitError, SplitError, SweepError
+from seqhead.matrices import Matrices
 from seqhead.predictions import fold_table
 from seqhead.same_scans import joined_groups, refuse_same_scans
 from seqhead.sources import Sources
@@ -21,6 +22,7 @@ from seqhead.split_notes import notes_of
 from seqhead.split_plan import plan_splits
 from seqhead.splits import SPLITS, check_disjoint
 from seqhead.splitting import Splitting
+from seqhead.svm import PooledSVC
 from seqhead.sweeps.asked import Asked
 from seqhead.sweeps.candidates import check_candidates, fit_options
 from seqhead.sweeps.folder import SweepFolder
@@ -115,6 +117,8 @@ def prepare(
                 )
             data = _trial_data(asked, names, lambda cohort: _saved_inner(folder, cohort))
             settings = saved
+            if any(isinstance(cohort.X, Matrices) for cohort in data.cohorts):
+                check_candidates(asked.space, lambda one: _check(one, settings, data))
         else:
             names = _new_split(asked, splitting or Splitting(), project)
             settings = _settings(asked, splitting, sources, project, None)
@@ -317,9 +321,12 @@ def _begin(
 
 
 def _check(candidate: Candidate, settings: SweepSettings, data: TrialData) -> None:
-    """A candidate can be built for these features and labels."""
+    """A candidate can be built for these features and labels, and reads them where they are."""
     options = fit_options(candidate, level=settings.level, seed=settings.seed)
-    make_estimator(options, data.of(candidate))
+    cohort = data.of(candidate)
+    model = make_estimator(options, cohort)
+    if isinstance(model, PooledSVC) and isinstance(cohort.X, Matrices):
+        model.check_memory(cohort.X)  # with more memory it could be fitted: not to be remembered
 
 
 def _check_metric(metric: str, data: TrialData) -> None:

@@ -332,6 +332,15 @@ def test_features_that_stay_in_the_store_give_the_same_sweep(
     assert any("batch by batch" in note for note in reports[2].document()["notes"])
 
 
+def test_what_only_wants_memory_is_refused_before_it_is_remembered_as_failed(toy, sweep_in):
+    grid = ["head=svm", "svm-input=pooled,padded"]
+    with pytest.raises(FitError, match=r"svm-input padded: .*--memory"):
+        sweep_in(toy, grid, memory=0.0)
+    assert sweep_in(toy, grid).document()["trials"]["complete"] == 2
+    with pytest.raises(FitError, match=r"svm-input padded: .*--memory"):
+        sweep_in(toy, grid, memory=0.0)
+
+
 def test_processes_cannot_share_what_stays_in_the_store(
     toy, sweep_in, small_grid, monkeypatch, caplog
 ):
