@@ -157,7 +157,9 @@ class Embedder:
 
         def fill(places: list[int]) -> None:
             some = [slices[place] for place in places]
-            images[places] = self._to_input([decoded for decoded in some if decoded is not None])
+            values = self._to_input([decoded for decoded in some if decoded is not None])
+            for place, image in zip(places, values, strict=True):
+                images[place] = image
 
         deque(self._map(fill, self._groups(slices)), maxlen=0)
         return images.contiguous(memory_format=torch.channels_last)
