@@ -3,10 +3,11 @@
 import logging
 import shutil
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -176,14 +177,14 @@ class Embedder:
         return perf_counter() - started
 
     def bare_slices_per_s(
-        self, repeats: int = 2, batch_size: int | None = None, *, halve: bool = True
+        self, repeats: int = 3, batch_size: int | None = None, *, halve: bool = True
     ) -> float:
         """Speed of the backbone alone on this device, right now.
 
         Parameters
         ----------
         repeats : int
-            Batches to time, after one that warms up.
+            Batches to time, after one that warms up; the median counts, for a machine may hiccup.
         batch_size : int, optional
             Of these batches; by default B.
         halve : bool
@@ -204,11 +205,14 @@ class Embedder:
         with torch.inference_mode():
             forward(images)
             self._synchronise()
-            started = perf_counter()
-            for _ in range(repeats):
-                forward(images)
-            self._synchronise()
-        return repeats * len(images) / (perf_counter() - started)
+            spent = [self._seconds(forward, images) for _ in range(repeats)]
+        return len(images) / median(spent)
+
+    def _seconds(self, forward: Callable[[Tensor], Tensor], images: Tensor) -> float:
+        started = perf_counter()
+        forward(images)
+        self._synchronise()
+        return perf_counter() - started
 
     def _blank(self, n_images: int) -> Tensor:
         """Black images, as a batch is: outside of inference mode, or compilation sees another."""
