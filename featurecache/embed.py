@@ -24,6 +24,7 @@ from featurecache.views import matrices
 if TYPE_CHECKING:
     from featurecache.pixels import Decoded
 
+_COMPILED_AT_MOST = 10_000  # networks in one process
 _AT_ONCE = 64  # slices transformed together on a device, whatever the batch: bounds its memory
 
 
@@ -329,9 +330,13 @@ def can_compile(device: torch.device) -> bool:
 
 
 def _compile(module: torch.nn.Module) -> torch.nn.Module:
+    from torch._dynamo import config as dynamo
     from torch._inductor import config
 
     config.freezing = True
+    # Copies of a network share their code; by default the ninth would silently run uncompiled.
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _COMPILED_AT_MOST)
+    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, _COMPILED_AT_MOST)
     # It says once that there is no CUDA, where a CUDA folder is; nobody asked.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     return torch.compile(module, dynamic=False)  # type: ignore[return-value]
