@@ -173,6 +173,11 @@ def continue_sweep(
     folder, project = SweepFolder(path), project or Path()
     saved = folder.settings()
     sources = sources_of(saved, key, project)
+    if isinstance(sources.store, Path) and not sources.store.exists():
+        raise SweepError(
+            f"{path} was begun in a folder that has {saved.sources.store}, which is not here: give "
+            "the command there"
+        )
     asked = open_asked(sources, request_of(saved), memory)
     prepared = prepare(asked, sources, None, folder, project)
     asked.cohorts.clear()

@@ -144,6 +144,11 @@ def test_the_same_command_again_says_the_same_and_fits_nothing(toy, swept, sweep
     assert continue_sweep(swept.folder.path, project=toy.folder).document() == swept.document()
 
 
+def test_a_sweep_is_continued_where_it_was_begun(toy, swept):
+    with pytest.raises(SweepError, match=r"begun in a folder that has cache\.zarr.* not here"):
+        continue_sweep(swept.folder.path, project=toy.folder / "elsewhere")
+
+
 def test_without_a_folder_the_sweep_with_these_settings_is_continued(toy, sweep_in, small_grid):
     first = sweep_in(toy, small_grid, out=None)
     assert first.folder.path == toy.folder / "sweeps" / "toy-1"
