@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 import seqhead
 from seqhead import PooledSVC, SequenceClassifier, scorers
 from seqhead.errors import FitError
+from seqhead.held_out import held_out
 
 SMALL = {"hidden": 8, "epochs": 3, "device": "cpu"}
 
@@ -103,9 +104,8 @@ def test_fitting_without_groups_warns_of_the_leak(problem, model):
 
 
 def test_early_stopping_keeps_patients_together(problem):
-    X, y, patients = problem
-    model = SequenceClassifier(**SMALL, validation_fraction=0.3)
-    held = model._held_out(X, y, patients)
+    _, y, patients = problem
+    held = held_out(y, patients, fraction=0.3, seed=0)
     sides = [set(np.asarray(patients)[rows]) for rows in (~held, held)]
     assert not sides[0] & sides[1]
     assert len(sides[1]) == 18
@@ -120,7 +120,7 @@ def test_training_stops_on_the_validation_loss_and_restores_the_best(problem):
     best = int(np.argmin(losses)) + 1
     assert model.history_.best_epoch == best
     assert len(losses) == best + 3 < 200
-    stopped_on = model._held_out(X, y, patients)
+    stopped_on = held_out(y, patients, fraction=model.validation_fraction, seed=0)
     held = [x for x, one in zip(X, stopped_on, strict=True) if one], y[stopped_on]
     from seqhead.losses import Objective
     from seqhead.train import choose_device, mean_loss
