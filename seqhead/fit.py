@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from featurecache.store import FeatureSet
+from featurecache.words import plural
 from seqhead.assignment import Assignment
 from seqhead.baselines import PositionBaseline, series_features
 from seqhead.build import make_estimator
@@ -33,7 +34,6 @@ from seqhead.splitting import Splitting
 from seqhead.svm import PooledSVC
 from seqhead.tensorboard import FOLDER, epoch_scalars
 from seqhead.train import History, Progress
-from seqhead.words import plural
 
 Estimator = SequenceClassifier | PooledSVC
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
+from featurecache.words import plural
 from seqhead.config import ViewConfig
 from seqhead.errors import FeaturesError
-from seqhead.words import plural
 
 _KEY = ["series", "slice", "position"]
 
