@@ -17,18 +17,16 @@ from seqhead.sweeps import parse_request
 from seqhead.sweeps.sweep import sweep
 
 GRU: dict[str, Any] = {"hidden": 6, "epochs": 4, "dropout": 0.2, "device": "cpu"}
-SDLM = ("head.hidden=6", "head.mlp=[5,4]", "training.epochs=3", "training.keep=best")
+SDLM = ("head.hidden=6", "head.mlp=[5,4]", "training.epochs=2", "training.pad_to=20")
 RUNS: dict[str, dict[str, Any]] = {
     "gru": {**GRU, "pool": "attention"},
     "augmented": {**GRU, "settings": ("training.reverse=0.5", "training.drop_slices=0.2"),
                   "balance": "sampling"},
     "slices": {**GRU, "level": "slice"},
     "svm": {"head": "svm"},
-    "folds": {**GRU, "rnn": "lstm", "splitting": Splitting(folds=2, repeats=2)},
-    "svm-folds": {"head": "svm", "splitting": Splitting(folds=3)},
-    "sdlm": {"system": "sdlm", "any_recipe": True, "settings": SDLM, "device": "cpu"},
-    "sdlm-protocol": {"system": "sdlm", "any_recipe": True, "settings": SDLM, "device": "cpu",
-                      "splitting": Splitting(protocol="paper")},
+    "folds": {**GRU, "rnn": "lstm", "splitting": Splitting(folds=2)},
+    "sdlm": {"system": "sdlm", "any_recipe": True, "settings": SDLM, "device": "cpu",
+             "splitting": Splitting(protocol="paper")},
 }  # fmt: skip
 """Options of each run; all are fitted again with features that stay in the store."""
 

@@ -82,7 +82,8 @@ def test_no_way_to_split_lets_it_pass(toy, planted, make_store, write_csv, how):
             sweep(sources, request, splitting=splitting, out=out, project=toy.folder, jobs=1)
         else:
             fit_as_split(sources, QUICK, splitting, out=out, project=toy.folder)
-    assert not out.exists()
+    assert not (out / "sweep.toml").exists()
+    assert how == "a sweep" or not out.exists()
 
 
 def test_it_can_be_kept_on_one_side(toy, planted, make_store):
