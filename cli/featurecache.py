@@ -26,6 +26,7 @@ from cli.options import (
 )
 from cli.show import show
 from featurecache.location import Location
+from featurecache.words import plural
 
 
 def _print_version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -263,7 +264,8 @@ def phantom(out: Path, patients: int, seed: int, series: str, workers: int | Non
 
     with progress_bar("phantom", unit="slices") as progress:
         write_phantom(out, patients, seed, series=series, workers=workers, progress=progress)
-    echo(f"{patients} patients in {out}; labels in {out / 'labels.csv'} and {out / 'slices.csv'}")
+    written = f"labels in {out / 'labels.csv'} and {out / 'slices.csv'}"
+    echo(f"{plural(patients, 'patient')} in {out}; {written}")
 
 
 @main.command(example="featurecache doctor --json")

@@ -94,13 +94,14 @@ def epochs_bar() -> Iterator[Callable[[int, int, dict[str, float]], None]]:
     Yields
     ------
     callable
-        ``progress(epoch, epochs, losses)``.
+        ``progress(epoch, epochs, figures)``.
     """
     from tqdm import tqdm
 
     with tqdm(desc="fit", unit="epoch", file=sys.stderr, disable=None, leave=False) as bar:
 
-        def progress(epoch: int, epochs: int, losses: dict[str, float]) -> None:
+        def progress(epoch: int, epochs: int, figures: dict[str, float]) -> None:
+            losses = {name: value for name, value in figures.items() if name.endswith("loss")}
             bar.total = epochs
             bar.set_postfix({name.replace("_", " "): f"{v:.4f}" for name, v in losses.items()})
             bar.update(epoch - bar.n)

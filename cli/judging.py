@@ -11,6 +11,7 @@ from featurecache.identifiers import Identifiers
 from featurecache.location import Location, parse_location
 from featurecache.project import KEY_NAME, load_project
 from featurecache.store import FeatureStore
+from featurecache.words import plural
 from seqhead.averaged import averaged_predictions
 from seqhead.evaluate import evaluate_run
 from seqhead.evaluation import Evaluation
@@ -71,7 +72,7 @@ class Result:
         if self.key_slices:
             lines += key_slice_lines(self.key_slices)
         if self.files:
-            lines += ["", f"{len(self.files)} files in {self.files[0].parent.as_posix()}"]
+            lines += ["", f"{plural(len(self.files), 'file')} in {self.files[0].parent.as_posix()}"]
         return lines
 
 

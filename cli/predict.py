@@ -15,6 +15,7 @@ from cli.options import (
 )
 from featurecache.errors import UsageError
 from featurecache.location import Location
+from featurecache.words import plural
 
 if TYPE_CHECKING:
     from seqhead.predicted import Predictions
@@ -114,7 +115,7 @@ def predict(
     if as_json:
         echo_json(predictions.document())
     elif out is not None:
-        echo(f"{len(predictions.table)} rows in {out}")
+        echo(f"{plural(len(predictions.table), 'row')} in {out}")
     context.exit(predictions.exit_code)
 
 

@@ -201,6 +201,12 @@ def labels(store: Location, features: str | None, as_json: bool, **files: Any) -
     help="That features may take; more are read from the store batch by batch, with equal results.",
 )
 @click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Also write losses and learning rate of each epoch to RUN/tensorboard, for TensorBoard "
+    "(tensorboard extra).",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     show_default="runs/FEATURES-MODEL-N",

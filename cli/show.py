@@ -8,6 +8,7 @@ import click
 from cli.common import Command, echo, progress_bar, wait_without_spinning
 from cli.extract_options import image_options
 from cli.options import index_option, keep_ids_option, key_option, select_option
+from featurecache.words import plural
 
 if TYPE_CHECKING:
     from featurecache.identifiers import Identifiers
@@ -74,7 +75,7 @@ def show(
             opened, series, out, ids, windows=levels, framing=framing, columns=columns,
             selection=selection, progress=progress,
         )  # fmt: skip
-    echo(f"{out}: {shown.slices} slice{'s' * (shown.slices != 1)}")
+    echo(f"{out}: {plural(shown.slices, 'slice')}")
     for reason, count in sorted(shown.failed.items()):
         echo(f"  {count} failed: {reason}")
     for warning, count in sorted(shown.warnings.items()):

@@ -7,6 +7,7 @@ from typing import Any
 from cli.common import printable
 from featurecache.location import Location
 from featurecache.select import NOT_SELECTED
+from featurecache.words import plural
 
 _LISTED = 20
 _KINDS_LISTED = 200  # people read these to see what a rule left out or let through
@@ -62,12 +63,13 @@ def scan_text(document: dict[str, Any]) -> str:
     used = [one["n_slices"] for one in series if one["selected"]]
     unusable = [[one["series"], one["reason"]] for one in series if not one["usable"]]
     left_out = sum(one["usable"] and not one["selected"] for one in series)
-    what = f"{len(used):,} usable series of {sum(used):,} slices, "
+    slices = plural(sum(used), "slice")
+    what = f"{len(used):,} usable series of {slices}, "
     if left_out:
-        what = f"{len(used):,} series of {sum(used):,} slices selected, {left_out:,} not selected, "
+        what = f"{len(used):,} series of {slices} selected, {left_out:,} not selected, "
     lines = [
-        f"{files['seen']:,} files seen = {files['used']:,} used + {files['skipped']:,} skipped "
-        f"+ {files['failed']:,} failed",
+        f"{plural(files['seen'], 'file')} seen = {files['used']:,} used + "
+        f"{files['skipped']:,} skipped + {files['failed']:,} failed",
         *table(
             [[one.get("kind", ""), one["count"], one["reason"]] for one in document["reasons"]],
             "  ",
@@ -148,9 +150,8 @@ def info_text(store: Location, document: dict[str, Any]) -> str:
     str
     """
     lines = [
-        f"{store}: {document['series']:,} series, {document['slices']:,} slices, "
-        f"{document['parts']} part{'s' * (document['parts'] != 1)}, "
-        f"identifiers {document['identifiers']}"
+        f"{store}: {document['series']:,} series, {plural(document['slices'], 'slice')}, "
+        f"{plural(document['parts'], 'part')}, identifiers {document['identifiers']}"
     ]
     if not document["parts"]:
         lines = [f"{store} is not there yet"]
@@ -175,7 +176,7 @@ def _feature_lines(name: str, features: dict[str, Any]) -> list[str]:
             [
                 ["values", f"{rows:,} x {width:,} {features['dtype']}"],
                 ["units", f"{features['units_done']} of {features['units']}, {state}"],
-                ["failed", f"{features['failed_rows']:,} slices"],
+                ["failed", plural(features["failed_rows"], "slice")],
                 ["network", f"{recipe['backbone']}, {recipe['layer']}, {recipe['pool']} pooling"],
                 ["weights", f"{recipe['weights_source']} ({recipe['weights'][:12]})"],
                 ["image", f"windows {windows} HU, {_framing(recipe)}{zoom}"],

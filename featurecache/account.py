@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from featurecache.errors import FeatureCacheError
+from featurecache.words import plural
 
 
 @dataclass(slots=True)
@@ -53,8 +54,8 @@ class Account:
     def text(self) -> str:
         """Return the account as lines for a terminal."""
         lines = [
-            f"{self.seen} files seen = {self.used} used + {self.skipped} skipped "
-            f"+ {self.failed} failed"
+            f"{plural(self.seen, 'file')} seen = {self.used:,} used + {self.skipped:,} skipped "
+            f"+ {self.failed:,} failed"
         ]
         for kind in ("failed", "skipped", "warning"):
             found = [(count, text) for (of, text), count in self.reasons.items() if of == kind]

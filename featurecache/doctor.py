@@ -16,7 +16,7 @@ from typing import Any
 
 from featurecache.location import Location
 
-REQUIRED = ("torch", "torchvision", "timm", "zarr", "pydicom", "sklearn", "safetensors", "skops")
+REQUIRED = ("torch", "torchvision", "timm", "zarr", "pydicom", "sklearn", "safetensors")
 _COMPILERS = ("c++", "g++", "clang++")
 _LOW_SPACE_BYTES = 5 * 10**9
 _NATIVE = (

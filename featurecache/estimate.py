@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from featurecache.words import plural
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureEstimate:
@@ -111,15 +113,18 @@ class Estimate:
         lines = [
             "dry run    nothing was written",
             f"series     {self.series:,} usable and selected, {self.new_series:,} of them "
-            f"({self.new_slices:,} slices) new to the store",
+            f"({plural(self.new_slices, 'slice')}) new to the store",
         ]
         lines += [
-            f"features   {one.name}: {one.slices:,} slices x {one.dim} {one.dtype} to compute in "
-            f"{one.units:,} units; {_size(one.bytes)} in {one.files:,} files"
+            f"features   {one.name}: {plural(one.slices, 'slice')} x {one.dim} {one.dtype} to "
+            f"compute in {plural(one.units, 'unit')}; {_size(one.bytes)} in "
+            f"{plural(one.files, 'file')}"
             for one in self.features
         ]
         if self.table_files:
-            lines.append(f"tables     {_size(self.table_bytes)} in {self.table_files:,} files")
+            lines.append(
+                f"tables     {_size(self.table_bytes)} in {plural(self.table_files, 'file')}"
+            )
         return "\n".join([*lines, f"time       {self._time_line()}"])
 
     def _time_line(self) -> str:
@@ -132,9 +137,10 @@ class Estimate:
             for one in self.features if one.slices
         )  # fmt: skip
         return (
-            f"about {_duration(self.seconds)}. Measured on {self.sampled} slices: decoding "
-            f"{1e3 * self.decode_s:.1f} ms in each of {self.workers} readers; transform + embed on "
-            f"{self.device}: {each}. Waiting for disks, and what compiling saves, are not in it"
+            f"about {_duration(self.seconds)}. Measured on {plural(self.sampled, 'slice')}: "
+            f"decoding {1e3 * self.decode_s:.1f} ms in each of {plural(self.workers, 'reader')}; "
+            f"transform + embed on {self.device}: {each}. Waiting for disks, and what compiling "
+            "saves, are not in it"
         )
 
 

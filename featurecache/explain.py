@@ -11,6 +11,7 @@ from featurecache.errors import UsageError
 from featurecache.index import Index
 from featurecache.select import Selection
 from featurecache.stacks import Stack
+from featurecache.words import plural
 
 _SERIES_LISTED = 20
 
@@ -116,7 +117,7 @@ def _series(index: Index, series: str, chosen: Chosen) -> str | None:
 
 def _stack(stack: Stack, left_out: str | None) -> str:
     count = len(stack.slices)
-    lines = [f"series {stack.key}: {count} slice{'s' * (count != 1)}"]
+    lines = [f"series {stack.key}: {plural(count, 'slice')}"]
     reason = stack.reason or left_out
     lines.append("  used" if reason is None else f"  not used: {reason}")
     lines += [f"  warning: {warning}" for warning in stack.warnings]

@@ -7,6 +7,7 @@ from typing import Any
 from featurecache.options import Shard
 from featurecache.timing import FeatureTiming, Timing
 from featurecache.trials import Compilation
+from featurecache.words import plural
 
 _BETWEEN_SLICES_SHOWN = 0.05
 _LISTED = 5
@@ -77,8 +78,9 @@ class FeatureReport:
     def text(self) -> str:
         """The same in two or three lines."""
         lines = [
-            f"features   {self.name}: {self.rows} slices x {self.dim}, "
-            f"{self.units_done} of {self.units} units, {self.failed_rows} slices failed",
+            f"features   {self.name}: {plural(self.rows, 'slice')} x {self.dim}, "
+            f"{self.units_done} of {plural(self.units, 'unit')}, "
+            f"{plural(self.failed_rows, 'slice')} failed",
             f"precision  {self._precision_line()}",
         ]
         if self.plan["compiled"]:
@@ -283,7 +285,8 @@ class ExtractReport:
         if self.slices_per_s is None:
             return ["this run   computed nothing"]
         timing = self.timing
-        speed = f"{timing.slices} slices in {timing.wall_s:.1f} s, {self.slices_per_s:.1f} slices/s"
+        slices = plural(timing.slices, "slice")
+        speed = f"{slices} in {timing.wall_s:.1f} s, {self.slices_per_s:.1f} slices/s"
         if self.fraction_of_bare is not None:
             bare = "backbone" if len(self.features) == 1 else "backbones together"
             speed += f", {self.fraction_of_bare:.2f} of the bare {bare}"
@@ -300,8 +303,8 @@ class ExtractReport:
         line = f"missing    {self.missing_series} series of the store are not in the index now"
         if self.waiting:
             return (
-                f"{line}; {self.waiting} units wait for them. Bring the files back and run again, "
-                "or take them for lost with --accept-missing"
+                f"{line}, and {plural(self.waiting, 'unit')} cannot be computed without them. "
+                "Bring the files back and run again, or take them for lost with --accept-missing"
             )
         return f"{line}; their features stay and are read"
 
@@ -316,7 +319,8 @@ class ExtractReport:
         )
 
     def _shard_line(self, shard: ShardReport) -> str:
-        line = f"shard      {shard.shard}: {shard.units_done} of its {shard.units} units are done"
+        units = plural(shard.units, "unit")
+        line = f"shard      {shard.shard}: {shard.units_done} of its {units} done"
         left = self.units - self.units_done
         if left:
             return f"{line}; {left} of all {self.units} are left"

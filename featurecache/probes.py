@@ -19,6 +19,7 @@ from featurecache.nifti import is_nifti
 from featurecache.pixels import DecodeJob, decode_slice, stored_values
 from featurecache.pool import Failure, isolated_map
 from featurecache.reasons import MASK, NOT_HU, RETRIED_REASONS, VALUES_UNDECIDED
+from featurecache.words import plural
 from featurecache.wrap import has_air_peak
 
 WRAPPED = "RSNA 12-bit wrap undone"
@@ -203,7 +204,8 @@ def _verdict(answers: Answers, assume_hu: bool) -> Verdict:
     if answers.wrapped:
         return Verdict(wrapped=True, finding=WRAPPED)
     if answers.passing and len(answers.passing) >= answers.n_given:
-        detail = f"{len(answers.passing)} of {answers.n_asked} slices: {answers.passing[0]}"
+        asked = plural(answers.n_asked, "slice")
+        detail = f"{len(answers.passing)} of {asked}: {answers.passing[0]}"
         return Verdict(status="failed", reason=VALUES_UNDECIDED, detail=detail)
     if answers.looks:
         return _nifti_verdict(answers.looks, assume_hu)

@@ -22,6 +22,7 @@ from featurecache.recipe import WINDOWS
 from featurecache.select import NOT_SELECTED, Selection
 from featurecache.stacks import Slice, Stack
 from featurecache.transforms import to_grey
+from featurecache.words import plural
 
 _MOST_WORKERS, _MOST_NAMED = 4, 8
 _COLOURS = ("red", "green", "blue")
@@ -200,7 +201,7 @@ def _z_text(slice_: Slice) -> str:
 def _geometry_text(stack: Stack) -> str:
     first = stack.slices[0]
     count = len(stack.slices)
-    parts = [f"{count} slice{'s' * (count != 1)} of {first.rows} x {first.columns} pixels"]
+    parts = [f"{plural(count, 'slice')} of {first.rows} x {first.columns} pixels"]
     if isfinite(stack.row_spacing_mm):
         parts.append(f"pixels {stack.row_spacing_mm:.3g} x {stack.column_spacing_mm:.3g} mm")
     else:

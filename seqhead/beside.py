@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from featurecache.store import FeatureSet
+from featurecache.words import plural
 from seqhead.cohort import Cohort
 from seqhead.errors import FitError
 from seqhead.matrices import take_series
 from seqhead.stored import lay_beside
-from seqhead.words import plural
 
 
 def beside_cohort(cohort: Cohort, second: FeatureSet) -> Cohort:

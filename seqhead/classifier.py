@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from seqhead.arithmetic import flushed_denormals, full_float32
 from seqhead.batches import row_statistics
 from seqhead.errors import FitError
 from seqhead.estimator import (
+    RaggedClassifier,
     binary_or_many,
     check_labels,
     check_matrices,
@@ -38,7 +38,7 @@ from seqhead.train_config import TrainConfig
 
 
 @dataclass(eq=False, repr=False)
-class SequenceClassifier(ClassifierMixin, BaseEstimator):
+class SequenceClassifier(RaggedClassifier):
     """A sequence head over ragged feature matrices.
 
     The parameters up to `zoom` compose the head, see `HeadConfig`; those up to `drop_slices` say
@@ -88,12 +88,13 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    classes_ : array (2,), or list of K such arrays
-        ``[0, 1]``.
+    classes_ : int array (2,) for one label, (K, 2) for several
+        ``[0, 1]`` of each.
     head_ : Head
         The fitted head.
     history_ : History
-        Losses of each epoch, the best epoch, and the precision that ``"auto"`` chose.
+        Losses and learning rate of each epoch, the best epoch, and the precision that ``"auto"``
+        chose.
     training_ : TrainConfig
         How the head was trained, with that precision.
 
@@ -178,9 +179,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             Augmented views of `X`, row by row: each epoch draws for each training series one of
             them, or the series as it is. Series to stop on are taken as they are.
         progress : callable or None
-            Called after each epoch as ``progress(epoch, epochs, losses)``; `losses` has
-            ``train_loss`` and, with validation series, ``validation_loss``. What it raises (to give
-            a poor trial up) ends the fit and reaches the caller.
+            Called after each epoch as ``progress(epoch, epochs, figures)``; `figures` has
+            ``train_loss``, with validation series ``validation_loss``, and ``learning_rate``. What
+            it raises (to give a poor trial up) ends the fit and reaches the caller.
 
         Returns
         -------

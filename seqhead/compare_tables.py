@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from featurecache.words import plural
 from seqhead.compare import Comparison
 from seqhead.measures import FEW_POSITIVES
 from seqhead.text import interval, number, table
-from seqhead.words import plural
 
 TABLE_METRICS = {
     "auc": "AUC",
@@ -82,7 +82,7 @@ def _figure(figures: dict[str, Any], metric: str) -> str:
 def _positives(figures: dict[str, Any]) -> str:
     count = f"{figures['positives']}/{figures['n']}"
     if figures["positives"] != figures["positive_patients"]:
-        count += f" in {figures['positive_patients']} patients"
+        count += f" in {plural(figures['positive_patients'], 'patient')}"
     return count + ("*" if figures["positives"] < FEW_POSITIVES else "")
 
 

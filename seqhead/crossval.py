@@ -23,6 +23,7 @@ from seqhead.split_file import read_split_file
 from seqhead.split_notes import notes_of
 from seqhead.split_plan import SplitPlan, plan_splits, seed_of_repeat
 from seqhead.splitting import Splitting
+from seqhead.tensorboard import FOLDER, epoch_scalars
 from seqhead.train import Progress
 
 
@@ -194,9 +195,12 @@ def _fit_member(
     """Fit one fold and write its run."""
     seed = seed_of_repeat(job.options.seed, split.repeat)
     options = job.options.model_copy(update={"seed": seed})
-    mine = Job(job.opened, options, job.splitting, job.sources, job.progress)
-    fitted = fit_split(mine, plan.cohort, split, plan.config_of(split), RunLog())
-    folder.add_member(member_name(split.repeat, split.fold, plan.config.repeats), fitted.draft)
+    name = member_name(split.repeat, split.fold, plan.config.repeats)
+    board = folder.partial / FOLDER / name
+    with epoch_scalars(board, job.progress, wanted=options.tensorboard) as told:
+        mine = Job(job.opened, options, job.splitting, job.sources, told)
+        fitted = fit_split(mine, plan.cohort, split, plan.config_of(split), RunLog())
+    folder.add_member(name, fitted.draft)
     pool.add(split, fitted.draft, fitted.history.best_epoch)
 
 

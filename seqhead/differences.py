@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featurecache.words import plural
 from seqhead.config import SystemUse
 from seqhead.paper_split import PAPER
 from seqhead.reproduce import Outcome, Reproduction
 from seqhead.splits import SPLITS
 from seqhead.systems.recipes import recipe_differences
-from seqhead.words import plural
 
 SPLIT_WORDS = {PAPER: "split as the paper", "patients": "patients together"}
 """What runs are called in a table."""

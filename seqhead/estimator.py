@@ -1,12 +1,63 @@
 """What the estimators share: checking ragged input, labels, and scikit-learn's outputs."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import ClassifierTags, InputTags, Tags
 
 from seqhead.errors import FitError
 from seqhead.matrices import Matrices, lengths_of
+
+
+class RaggedClassifier(ClassifierMixin, BaseEstimator):
+    """What scikit-learn is told of a classifier of feature matrices.
+
+    With metadata routing, ``groups`` reach `fit` unasked: early stopping and calibration that do
+    not know the patients would leak.
+    """
+
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags = ClassifierTags(multi_class=False, multi_label=True)
+        tags.input_tags = InputTags(two_d_array=False, three_d_array=True)
+        return tags
+
+    def score(self, X: Sequence[np.ndarray], y: Any, sample_weight: Any = None) -> float:
+        """Share of series, or slices, with all labels right: scikit-learn's score of a classifier.
+
+        Parameters
+        ----------
+        X : sequence of B arrays (n, D)
+            Features.
+        y : array (B,) or (B, K), or a list of arrays (n, K) for an estimator of slices
+            1 or 0.
+        sample_weight : array (B,) or None
+            Of each series, or slice.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        FitError
+            A label is unknown, or features or labels have another form.
+        """
+        said = self.predict(X)
+        if isinstance(said, list):  # slices of each series
+            said, y = np.concatenate(said), np.concatenate(check_slice_labels(y, X))
+        labels = label_matrix(y, len(said))
+        if np.isnan(labels).any():
+            raise FitError(
+                "score needs every label, and some are unknown: give one of seqhead.scorers, which "
+                "leave those out"
+            )
+        right = (said.reshape(labels.shape) == labels).all(axis=1)
+        return float(np.average(right, weights=sample_weight))
 
 
 def check_matrices(X: Sequence[Any], width: int | None = None) -> Sequence[np.ndarray]:
@@ -27,10 +78,16 @@ def check_matrices(X: Sequence[Any], width: int | None = None) -> Sequence[np.nd
     Raises
     ------
     FitError
-        There is no series, one has no slices, widths differ, or a value is not finite.
+        There is no series, one has no slices, widths differ, a value is not finite, or `X` is a
+        mapping, such as a feature set.
     """
     if not len(X):
         raise FitError("no series: expected a list of (n_slices, D) matrices")
+    if isinstance(X, Mapping):
+        raise FitError(
+            "X maps names to matrices, and labels have no names: give a list of matrices in the "
+            "order of y, for example [features[series] for series in labels.index]"
+        )
     if isinstance(X, Matrices):
         _check_sizes(X, width)
         return X
@@ -134,7 +191,7 @@ def decide(scored: np.ndarray, K: int) -> np.ndarray:
     return present[:, 1] if K == 1 else present
 
 
-def classes_of(K: int) -> Any:
+def classes_of(K: int) -> np.ndarray:
     """Give ``classes_`` of a fitted estimator.
 
     Parameters
@@ -144,10 +201,11 @@ def classes_of(K: int) -> Any:
 
     Returns
     -------
-    array (2,), or a list of K such arrays
-        ``[0, 1]``.
+    int array (2,) for one label, (K, 2) for several
+        ``[0, 1]`` of each. An array, not a list: scikit-learn's scorers read either, its
+        ``cross_val_predict`` arrays only.
     """
-    return np.array([0, 1]) if K == 1 else [np.array([0, 1]) for _ in range(K)]
+    return np.array([0, 1]) if K == 1 else np.tile([0, 1], (K, 1))
 
 
 def label_matrix(y: Any, n: int) -> np.ndarray:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from featurecache.words import plural
 from seqhead.evaluation import Evaluation
 from seqhead.text import interval, number, table
-from seqhead.words import plural
 
 _AUC_HEADER = ["label", "n", "positives", "AUC", "baseline AUC", "difference"]
 _FEATURE_WORDS = {

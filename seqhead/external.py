@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from featurecache.store import FeatureStore
+from featurecache.words import plural
 from seqhead.baselines import PositionBaseline, series_features, slice_features
 from seqhead.cohort import Cohort
 from seqhead.digests import series_digests
@@ -20,7 +21,6 @@ from seqhead.run import Run
 from seqhead.scores import Scores, scores_at
 from seqhead.sources import Opened, Sources, open_sources
 from seqhead.subgroups import judge_subgroups, kinds_of_series, owners_of
-from seqhead.words import plural
 
 _SHOWN = 3
 

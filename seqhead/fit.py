@@ -32,6 +32,7 @@ from seqhead.split_plan import plan_splits
 from seqhead.splits import SPLITS, check_disjoint
 from seqhead.splitting import Splitting
 from seqhead.svm import PooledSVC
+from seqhead.tensorboard import FOLDER, epoch_scalars
 from seqhead.train import History, Progress
 
 Estimator = SequenceClassifier | PooledSVC
@@ -182,8 +183,10 @@ def fit(
         plan = plan_splits(cohort, splitting, options.seed, opened, project)
         if plan.crossed:
             raise SplitError("several folds are a cross-validation: use seqhead.crossval")
-        job = Job(opened, options, splitting, sources.relative_to(project), progress)
-        fitted = fit_split(job, plan.cohort, plan.assignments[0], plan.config, log)
+        board = folder.partial / FOLDER
+        with epoch_scalars(board, progress, wanted=options.tensorboard) as told:
+            job = Job(opened, options, splitting, sources.relative_to(project), told)
+            fitted = fit_split(job, plan.cohort, plan.assignments[0], plan.config, log)
         run = folder.publish(fitted.draft, fitted.draft.config.stem)
     of_system = system_notes(opened.system, plan.config)
     notes = [*opened.labels.notes, *cohort.notes, *of_system, *plan.notes]

@@ -1,9 +1,11 @@
 """What to fit: the options of ``seqhead fit``."""
 
+import importlib.util
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from featurecache.errors import MissingResourceError
 from seqhead.errors import FitError
 from seqhead.systems.loading import (
     changed_system,
@@ -19,7 +21,7 @@ _TRAINING = (
     "loss", "epochs", "batch_size", "learning_rate", "patience", "balance", "precision",
 )  # fmt: skip
 _NO_CHANGE = ("training.precision",)  # of a system: how it is computed, not what it is
-_OF_SEQUENCE = {*_HEAD, *_TRAINING, "label_weights", "second_features", "views"}
+_OF_SEQUENCE = {*_HEAD, *_TRAINING, "label_weights", "second_features", "views", "tensorboard"}
 
 
 class FitOptions(BaseModel):
@@ -57,6 +59,8 @@ class FitOptions(BaseModel):
     memory : float or None
         Memory that features may take, in 10^9 bytes; more are read from the store batch by batch.
         None: half of what is available. Changes no result.
+    tensorboard : bool
+        Also write losses and learning rates of the epochs for TensorBoard, into the run folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +91,7 @@ class FitOptions(BaseModel):
     seed: int = Field(0, ge=0, le=MAX_SEED)
     device: str = "auto"
     memory: float | None = Field(None, ge=0)
+    tensorboard: bool = False
 
 
 def parse_fit_options(**given: Any) -> FitOptions:
@@ -105,6 +110,8 @@ def parse_fit_options(**given: Any) -> FitOptions:
     ------
     FitError
         A value is out of range, two options contradict each other, or one has no effect.
+    MissingResourceError
+        `tensorboard` is asked for, and the package is not installed.
     """
     try:
         options = FitOptions(**{k: v for k, v in given.items() if v is not None})
@@ -115,12 +122,12 @@ def parse_fit_options(**given: Any) -> FitOptions:
     parse_label_weights(options.label_weights)
     if options.system is not None:
         _check_system(options)
-        return options
-    if options.any_recipe:
-        raise FitError("--any-recipe has no effect: it goes with --system. Leave it out")
-    if options.bidirectional and options.rnn not in ("gru", "lstm"):
-        raise FitError("--bidirectional needs an RNN: use it with --rnn gru or --rnn lstm")
-    _refuse_idle(options)
+    else:
+        _check_own(options)
+    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise MissingResourceError(
+            "--tensorboard needs the package tensorboard: pip install 'featurecache[tensorboard]'"
+        )
     return options
 
 
@@ -241,6 +248,15 @@ def parse_label_weights(texts: tuple[str, ...]) -> dict[str, float]:
     return weights
 
 
+def _check_own(options: FitOptions) -> None:
+    """Without a system, the options say what is fitted."""
+    if options.any_recipe:
+        raise FitError("--any-recipe has no effect: it goes with --system. Leave it out")
+    if options.bidirectional and options.rnn not in ("gru", "lstm"):
+        raise FitError("--bidirectional needs an RNN: use it with --rnn gru or --rnn lstm")
+    _refuse_idle(options)
+
+
 def _check_system(options: FitOptions) -> None:
     """A system says itself what is fitted, and at which level."""
     system = chosen_system(options)
@@ -258,7 +274,9 @@ def _check_system(options: FitOptions) -> None:
     if options.second_features is not None and len(system.features) < 2:
         raise FitError(f"--second-features has no effect: {system.name} reads one feature set")
     if system.kind == "svm":
-        for option, given in (("label-weight", options.label_weights), ("views", options.views)):
+        of_heads = {"label-weight": options.label_weights, "views": options.views,
+                    "tensorboard": options.tensorboard}  # fmt: skip
+        for option, given in of_heads.items():
             if given:
                 raise FitError(f"--{option} has no effect: it is an option of sequence heads")
         _refuse_device(options)

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from featurecache.store import FeatureStore
+from featurecache.words import plural
 from seqhead.inputs import Inputs, read_inputs
 from seqhead.matrices import lengths_of
 from seqhead.members import member_scores
 from seqhead.predicted import Predictions
 from seqhead.run import Run
-from seqhead.words import plural
 
 
 def predict_store(

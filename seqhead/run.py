@@ -8,7 +8,7 @@
         baseline.json      coefficients of the position-and-length baseline, for each level
         calibration.json   how validation patients say that probabilities are to be read
         folds.csv          series, patient, study, group, split, kind of scan
-        history.csv        losses of each epoch
+        history.csv        losses and learning rate of each epoch
         predictions.csv    labels and probabilities of every series or slice
         series.csv         of a slice run: labels and baseline of its series
         metrics.json       the document of `seqhead evaluate --json`

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from featurecache.words import plural
 from seqhead.cohort import Cohort
 from seqhead.errors import LeakError
 from seqhead.matrices import lengths_of
@@ -90,10 +91,10 @@ def refuse_same_scans(cohort: Cohort) -> None:
         return
     shown = "; ".join(
         f"series {_name(cohort, one.one)} and series {_name(cohort, one.other)} have the same "
-        f"features in {one.slices} of {one.of} slices"
+        f"features in {one.slices} of {plural(one.of, 'slice')}"
         for one in found[:_SHOWN]
     )
-    more = f" and {len(found) - _SHOWN} more such pairs" if len(found) > _SHOWN else ""
+    more = f" and {plural(len(found) - _SHOWN, 'more such pair')}" if len(found) > _SHOWN else ""
     raise LeakError(
         f"{shown}{more}: one scan under two patients, which may get on two sides of a split. If it "
         "is one patient, give the series one PatientID in the label file; --duplicate-scans "

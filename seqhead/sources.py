@@ -6,7 +6,7 @@ from pathlib import Path
 
 from featurecache.errors import UsageError
 from featurecache.identifiers import Identifiers
-from featurecache.location import Location
+from featurecache.location import Location, parse_location
 from featurecache.store import FeatureSet, FeatureStore
 from seqhead.beside import beside_cohort
 from seqhead.cohort import (
@@ -30,7 +30,7 @@ from seqhead.views import CachedView
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Store, labels and key.
+    """Store, labels and key; paths may be given as text.
 
     Parameters
     ----------
@@ -51,6 +51,12 @@ class Sources:
     labels_format: str = "table"
     slice_labels: Path | None = None
     key: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "store", parse_location(self.store))
+        for name in ("labels", "slice_labels", "key"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if given is None else Path(given))
 
     def relative_to(self, project: Path) -> SourcesConfig:
         """What a run remembers of the files: paths relative to the project folder.

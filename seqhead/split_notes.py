@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from featurecache.words import plural
 from seqhead.assignment import Assignment
 from seqhead.cohort import Cohort
 from seqhead.splits import SPLITS
-from seqhead.words import plural
 
 
 def notes_of(cohort: Cohort, split: Assignment | None = None) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featurecache.words import plural
 from seqhead.assignment import Assignment, whole_series
 from seqhead.cohort import Cohort
 from seqhead.config import MAX_SEED, SplitConfig
@@ -16,7 +17,6 @@ from seqhead.sources import Opened
 from seqhead.split_file import GivenSplit, SplitFile, match_split, read_split_file
 from seqhead.splits import SPLITS, fold_patients, inner_validation, split_patients
 from seqhead.splitting import Splitting
-from seqhead.words import plural
 
 INNER_FRACTION = 0.15
 """Share of the patients outside a fold that its model is stopped, and its thresholds chosen, on."""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import LinearSVC
@@ -14,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from seqhead.batches import row_statistics
 from seqhead.errors import FitError
 from seqhead.estimator import (
+    RaggedClassifier,
     binary_or_many,
     check_labels,
     check_matrices,
@@ -35,7 +35,7 @@ _POOLS: dict[str, Callable[..., np.ndarray]] = {
 _ARRAYS = ("mean_", "scale_", "coef_", "intercept_")
 
 
-class PooledSVC(ClassifierMixin, BaseEstimator):
+class PooledSVC(RaggedClassifier):
     """A calibrated linear SVM for each label, over ragged feature matrices.
 
     Rows are standardised and divided by the root of their width, so that `C` means the same
@@ -60,8 +60,8 @@ class PooledSVC(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    classes_ : array (2,), or list of K such arrays
-        ``[0, 1]``.
+    classes_ : int array (2,) for one label, (K, 2) for several
+        ``[0, 1]`` of each.
     coef_ : float32 array (K, F)
         Log odds of a standardised row's features, the calibration included.
     intercept_ : float32 array (K,)

@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any
 
+from featurecache.words import plural
 from seqhead.sweeps.page import METRIC_WORDS
 from seqhead.text import interval, number, table
-from seqhead.words import plural
 
 _SHOWN = 10
 
@@ -72,14 +72,36 @@ def _winner(document: dict[str, Any], metric: str) -> list[str]:
         return ["no candidate could be fitted: there is no winner"]
     inner, test = winner["inner"], winner["test"]
     others = document["trials"]["complete"] - 1
-    return [
+    among = [
         f"winner: trial {winner['trial']}. Its inner {metric} of {number(inner['score'])} is "
-        f"optimistic, being the best of {others + 1};",
-        f"{document['within_noise']} of the {plural(others, 'other')} cannot be told from it (the "
-        "interval of the difference holds 0)",
+        f"optimistic, being the best of {others + 1}.",
+        *_within_noise(document),
+    ]
+    alone = [f"winner: trial {winner['trial']}, the only one; inner {metric} "
+             f"{number(inner['score'])}{interval(inner['score_ci'])}"]  # fmt: skip
+    return [
+        *(among if others else alone),
         f"test {metric} of the winner, fitted again: {number(test['score'])}"
         f"{interval(test['score_ci'])} on {plural(document['patients']['test'], 'patient')} (mean "
         f"of {test['covers']} of {plural(test['labels'], 'label')})",
         f"the same by hand: {winner['command']}",
         f"run: {winner['run']}",
     ]
+
+
+def _within_noise(document: dict[str, Any]) -> list[str]:
+    """How far the winner can be told from the others that it can be compared with."""
+    compared = [one for one in document["leaderboard"] if one["difference_to_first_ci"]]
+    others, near = len(compared), document["within_noise"]
+    if not others:
+        return []
+    if others == 1:
+        tell, holds = ("cannot", "holds") if near else ("can", "does not hold")
+        return [f"The other one {tell} be told from it: the interval of the difference {holds} 0"]
+    if near in (0, others):
+        tell, hold = ("All", "no interval of a difference holds 0")
+        if near:
+            tell, hold = ("None", "the intervals of all differences hold 0")
+        return [f"{tell} of the {others} others can be told from it: {hold}"]
+    holds = "interval of the difference holds" if near == 1 else "intervals of the differences hold"
+    return [f"{near} of the {others} others cannot be told from it: the {holds} 0"]

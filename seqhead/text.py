@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from featurecache.words import plural
 from seqhead.labels.statistics import LabelStatistics
 from seqhead.splits import SPLITS
-from seqhead.words import plural
 
 if TYPE_CHECKING:
     from seqhead.crossval import CrossValidationReport

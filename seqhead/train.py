@@ -30,7 +30,8 @@ class History:
     Parameters
     ----------
     epochs : list of dict
-        ``epoch``, ``train_loss`` and, with validation series, ``validation_loss``.
+        ``epoch``, ``train_loss``, with validation series ``validation_loss``, and
+        ``learning_rate`` (of what has no rate of its own).
     best_epoch : int
         Epoch whose weights the head has.
     precision : str
@@ -96,8 +97,8 @@ def train(
     device : torch.device or None
         Where to train; None: the CPU.
     progress : callable or None
-        Called after each epoch with its number, the most there can be, and its losses. What it
-        raises ends the training and reaches the caller; nothing is kept.
+        Called after each epoch with its number, the most there can be, and its losses and learning
+        rate. What it raises ends the training and reaches the caller; nothing is kept.
 
     Returns
     -------
@@ -126,9 +127,10 @@ def train(
         if validation is not None:
             losses["validation_loss"] = mean_loss(head, validation, objective, device)
         _check_finite(losses, epoch)
-        history.epochs.append({"epoch": epoch, **losses})
+        figures = {**losses, "learning_rate": optimiser.param_groups[0]["lr"]}
+        history.epochs.append({"epoch": epoch, **figures})
         if progress is not None:
-            progress(epoch, config.epochs, losses)
+            progress(epoch, config.epochs, figures)
         schedule.step()
         if losses.get("validation_loss", -epoch) < best:  # without validation the last is best
             best, history.best_epoch = losses.get("validation_loss", -epoch), epoch

@@ -9,10 +9,10 @@ import pandas as pd
 
 from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
+from featurecache.words import plural
 from seqhead.config import ViewConfig
 from seqhead.errors import FeaturesError
 from seqhead.matrices import Matrices
-from seqhead.words import plural
 
 _KEY = ["series", "slice", "position"]
 

@@ -27,6 +27,7 @@ from featurecache.runner import Runner, open_runner
 from featurecache.timing import Timing, in_turn, together
 from featurecache.units import Unit, Work, count_slices
 from featurecache.weights import WeightsSource
+from featurecache.words import plural
 
 _log = logging.getLogger(__name__)
 _POLL_S, _WARN_AFTER_S = 0.25, 60.0
@@ -203,7 +204,7 @@ class _Engine:
             f"rows {first} to {last - 1} of part {part}" for part, first, last in list(given_up)[:5]
         )
         raise FeatureCacheError(
-            f"{len(given_up) + waiting} units were not computed, because actors died"
+            f"{plural(len(given_up) + waiting, 'unit')} not computed, because actors died"
             f"{f' on each of them ({which})' if which else ''}. The last one: {reason}. What was "
             "written stays; run the same command again, and it continues"
         )

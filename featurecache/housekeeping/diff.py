@@ -11,6 +11,7 @@ import pandas as pd
 from featurecache.errors import UsageError
 from featurecache.recipe import differences
 from featurecache.store import FeatureSet, FeatureStore
+from featurecache.words import plural
 
 OTHER_KEYS = (
     "the stores hash identifiers with different keys (or only one keeps them), so that their "
@@ -299,7 +300,7 @@ def _values_line(features: dict[str, Any]) -> str:
         return "the same, bit for bit"
     relative, cosine = values["relative_error"], values["cosine"]
     return (
-        f"{values['identical']:,} of {common:,} slices identical; largest difference "
+        f"{values['identical']:,} of {plural(common, 'slice')} identical; largest difference "
         f"{values['max_abs']:.3g}; relative error {_shown(relative['median'])} in the median, "
         f"{_shown(relative['worst'])} at worst (slice {relative['slice']}); cosine "
         f"{_shown(cosine['median'], 6)}, least {_shown(cosine['least'], 6)}"

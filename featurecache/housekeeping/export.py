@@ -16,6 +16,7 @@ from featurecache.housekeeping.export_formats import (
     write_failed_parquet,
 )
 from featurecache.store import FeatureSet, FeatureStore
+from featurecache.words import plural
 
 _FORMATS = {".npz": "npz", ".h5": "h5", ".hdf5": "h5", ".parquet": "parquet"}
 _SLICE_COLUMNS = ["series", "study", "patient", "slice", "position", "z_mm", "gap_mm"]
@@ -45,11 +46,11 @@ class ExportReport:
 
     def text(self) -> str:
         """The same for people."""
-        line = f"{self.out}: {self.rows:,} slices of {self.series:,} series"
+        line = f"{self.out}: {plural(self.rows, 'slice')} of {self.series:,} series"
         if not self.failed:
             return line
         where = self.failed_out or "the same file"
-        return f"{line}; {self.failed:,} slices without features are listed in {where}"
+        return f"{line}; {plural(self.failed, 'slice')} without features: see {where}"
 
 
 def export(

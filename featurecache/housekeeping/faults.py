@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from featurecache.words import plural
+
 Kind = Literal["damaged", "unfinished", "stray"]
 """Bytes are not what was written; work is left to do; a file does not belong to the store."""
 
@@ -107,7 +109,8 @@ class VerifyReport:
         return "\n".join([*lines, self._summary()])
 
     def _summary(self) -> str:
-        read = f"{self.files:,} files, {self.parts:,} parts, {self.units:,} units read"
+        counted = {"file": self.files, "part": self.parts, "unit": self.units}
+        read = ", ".join(plural(count, noun) for noun, count in counted.items()) + " read"
         counts = Counter(fault.kind for fault in self.faults)
         found = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
         return f"{self.store}: {self.state} ({read}{f'; {found}' if found else ''})"

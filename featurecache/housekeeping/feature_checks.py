@@ -14,6 +14,7 @@ from featurecache.metadata import read_metadata
 from featurecache.part_numbers import part_name
 from featurecache.recipe import fingerprint_of
 from featurecache.storage import Storage
+from featurecache.words import plural
 
 _NEEDED = ("recipe", "fingerprint", "plan", "reason_codes")
 
@@ -174,10 +175,12 @@ def _row_faults(
         yield Fault("damaged", file, what, REPAIR)
     bad = int((~np.isfinite(values[status == OK])).any(axis=1).sum())
     if bad:
-        yield Fault("damaged", features, f"{bad} rows that are ok have NaN or infinity", REPAIR)
+        yield Fault(
+            "damaged", features, f"NaN or infinity in {plural(bad, 'row')} called ok", REPAIR
+        )
     left = int((~np.isnan(values[status > OK])).any(axis=1).sum())
     if left:
-        yield Fault("damaged", features, f"{left} rows that failed have values", REPAIR)
+        yield Fault("damaged", features, f"values in {plural(left, 'row')} called failed", REPAIR)
 
 
 def _attribute_findings(attributes: Mapping[str, Any], dtype: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from featurecache.open_storage import open_storage
 from featurecache.part_numbers import list_parts, part_name, replaced_parts
 from featurecache.storage import Storage, walk
 from featurecache.store import FeatureStore
+from featurecache.words import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,13 @@ class GcReport:
         if self.superseded_rows and not self.refused:
             parts = ", ".join(part_name(part) for part in self.parts)
             lines.append(
-                f"superseded  {self.superseded_rows:,} rows {would}dropped; one part "
+                f"superseded  {plural(self.superseded_rows, 'row')} {would}dropped; one part "
                 f"{would or 'was '}written in place of {parts}"
             )
         if self.refused:
-            lines.append(f"superseded  {self.superseded_rows:,} rows stay: {self.refused}")
+            lines.append(
+                f"superseded  {plural(self.superseded_rows, 'row')} not dropped: {self.refused}"
+            )
         if len(lines) == 0:
             lines.append("nothing to remove")
         if self.freed_bytes is not None:

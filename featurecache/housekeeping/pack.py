@@ -14,6 +14,7 @@ from featurecache.local_storage import LocalStorage
 from featurecache.open_storage import open_storage
 from featurecache.storage import Storage, walk
 from featurecache.store import FeatureStore
+from featurecache.words import plural
 
 SHARD_ROWS = 65_536
 """Rows of a file, unless that is more than `SHARD_BYTES`."""
@@ -45,8 +46,8 @@ class PackReport:
     def text(self) -> str:
         """The same for people."""
         return (
-            f"{self.out}: {', '.join(self.names)}; {self.rows:,} slices of {self.series:,} series "
-            f"in {self.files:,} files"
+            f"{self.out}: {', '.join(self.names)}; {plural(self.rows, 'slice')} of "
+            f"{self.series:,} series in {plural(self.files, 'file')}"
         )
 
 

@@ -20,6 +20,7 @@ from featurecache.rows import RowSource
 from featurecache.runner import open_backbone
 from featurecache.storage import Storage
 from featurecache.units import Target, Unit
+from featurecache.words import plural
 
 if TYPE_CHECKING:
     from featurecache.identifiers import Identifiers
@@ -89,9 +90,9 @@ class MendedArray(FeatureArray):
         if lost.any():
             row = int(np.flatnonzero(lost)[0])
             self.refused.append(
-                f"{self.where}, unit {unit}: {int(lost.sum())} slices that had features cannot be "
-                f"computed now ({self.reason(int(status[row]))}). Run `featurecache scan`, see "
-                "what became of their files, and repair again"
+                f"{self.where}, unit {unit}: {plural(int(lost.sum()), 'slice')} that had features "
+                f"cannot be computed now ({self.reason(int(status[row]))}). Run `featurecache "
+                "scan`, see what became of their files, and repair again"
             )
             return
         super().write_unit(unit, values, status)

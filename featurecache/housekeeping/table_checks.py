@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from featurecache.identifiers import is_digest
+from featurecache.words import plural
 
 _IDS = {"series": ("series", "series_of", "study", "patient"), "slices": ("slice",)}
 
@@ -33,10 +34,10 @@ def table_findings(
     yield from _forms("slices", slices, hashed)
     repeated = series["series"][series["series"].duplicated()]
     if len(repeated):
-        yield "series/series", f"{len(repeated)} series appear twice, e.g. {repeated.iloc[0]}"
+        yield "series/series", f"{len(repeated)} series twice, e.g. {repeated.iloc[0]}"
     n_slices = series["n_slices"].to_numpy()
     if (n_slices < 1).any():
-        yield "series/n_slices", f"{int((n_slices < 1).sum())} series have no slice"
+        yield "series/n_slices", f"{int((n_slices < 1).sum())} series without a slice"
         return
     first = np.cumsum(n_slices) - n_slices
     wrong = np.flatnonzero(series["first_row"].to_numpy() != first)
@@ -47,7 +48,7 @@ def table_findings(
     if n_slices.sum() != len(slices):
         yield (
             "series/n_slices",
-            f"they add up to {int(n_slices.sum())} slices, and slices/ has {len(slices)}",
+            f"they add up to {plural(int(n_slices.sum()), 'slice')}, and slices/ has {len(slices)}",
         )
         return
     yield from _places(slices, n_slices, first)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from featurecache.words import plural
 from seqhead.errors import LabelError
 from seqhead.labels.file import LabelFile, merge_duplicates
 from seqhead.labels.lines import Lines, read_lines, require_columns
@@ -159,5 +160,5 @@ def _majority(votes: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     tied = int(((2 * positive == readers) & (readers > 0)).sum())
     notes = []
     if partial:
-        notes.append(f"{partial} labels rest on fewer than three readers, {tied} of them tied")
+        notes.append(f"{plural(partial, 'label')} of fewer than three readers, {tied} of them tied")
     return values, tuple(notes)

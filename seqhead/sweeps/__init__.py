@@ -22,10 +22,9 @@ _WHERE = {
     "SweepReport": "sweep",
     "continue_sweep": "sweep",
     "parse_request": "settings",
-    "sweep": "sweep",
 }
 
-__all__ = ["Request", "SweepReport", "continue_sweep", "parse_request", "sweep"]
+__all__ = ["Request", "SweepReport", "continue_sweep", "parse_request"]
 
 
 def __getattr__(name: str) -> Any:

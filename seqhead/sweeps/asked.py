@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featurecache.words import plural
 from seqhead.chosen_features import open_for_fit, system_notes
 from seqhead.cohort import Cohort, Level
 from seqhead.errors import FitError, SweepError
@@ -20,7 +21,6 @@ from seqhead.sweeps.search_file import default_search
 from seqhead.sweeps.settings import Request
 from seqhead.sweeps.space import Candidate, Space, parse_space
 from seqhead.sweeps.trial_data import features_key, same_series
-from seqhead.words import plural
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from seqhead.train_config import TrainConfig
 
 _PARTS: dict[str, type[BaseModel]] = {"head": HeadConfig, "training": TrainConfig, "svm": SvmConfig}
 _NOT_SEARCHED = {
+    "tensorboard": "it is for one fit: give it with the line of the winner",
     "settings": "name what --set would change as PART.FIELD, for example head.mlp",
     "level": "a sweep is of one level: use --level",
     "seed": "scores of other seeds are luck: use --seed for all of them",

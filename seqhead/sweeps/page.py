@@ -3,8 +3,8 @@
 from importlib.resources import files
 from typing import Any
 
+from featurecache.words import plural
 from seqhead.text import number
-from seqhead.words import plural
 
 METRIC_WORDS = {
     "auc": "AUC",

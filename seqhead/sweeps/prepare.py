@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featurecache.words import plural
 from seqhead.assignment import whole_series
 from seqhead.build import make_estimator
 from seqhead.cohort import Cohort
@@ -30,7 +31,6 @@ from seqhead.sweeps.inner import InnerFold, draw_inner_folds, inner_table, read_
 from seqhead.sweeps.settings import FeaturesUse, Request, SweepSettings
 from seqhead.sweeps.space import Candidate, Space
 from seqhead.sweeps.trial_data import TrialData, bare_cohort
-from seqhead.words import plural
 
 DEFAULT_TRIALS = 50
 """How many candidates are drawn where nobody says."""

@@ -16,6 +16,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from featurecache.words import plural
 from seqhead.sweeps.draws import draw, journalled, make_sampler, recall
 from seqhead.sweeps.journal import open_journal
 from seqhead.sweeps.locks import held, lives
@@ -115,7 +116,7 @@ class Taken:
             if trial.user_attrs.get("loss") == loss_name
         ]
         if falls_behind(self.losses, curves):
-            raise GivenUpError(f"behind the median after {epoch} epochs")
+            raise GivenUpError(f"behind the median after {plural(epoch, 'epoch')}")
 
 
 class Queue:

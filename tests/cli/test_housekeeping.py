@@ -149,7 +149,7 @@ def test_export_says_what_is_missing(project: Path, monkeypatch: pytest.MonkeyPa
     assert "pip install 'featurecache[export]'" in run("export", "x.h5", code=4).stderr
     (project / CHUNK).unlink()
     run("export", "x.npz", code=5)
-    assert "without features are listed" in run("export", "x.npz", "--incomplete").stdout
+    assert "without features: see" in run("export", "x.npz", "--incomplete").stdout
 
 
 def test_pack_writes_a_store_that_verify_and_info_know(project: Path) -> None:

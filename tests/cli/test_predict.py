@@ -84,7 +84,7 @@ def test_one_step_prints_what_extract_and_predict_print(project):
     known = pydicom.dcmread(next(Path("new").rglob("*.dcm")), stop_before_pixels=True)
     assert [row["patient"] for row in rows] == [known.PatientID]
     assert "files seen = " in shown.stderr
-    assert run(*PREDICT, "--out", "p.csv").stdout == "1 rows in p.csv\n"
+    assert run(*PREDICT, "--out", "p.csv").stdout == "1 row in p.csv\n"
     assert Path("p.csv").read_text() == expected
 
 

@@ -259,10 +259,25 @@ def test_fit_leaves_series_without_features_out_with_exit_code_3(project):
         (("--head", "svm", "--epochs", 100), "--epochs"),
         (("--rnn", "none", "--hidden", 12), "--hidden"),
         (("--svm-input", "pooled"), "--svm-input"),
+        (("--head", "svm", "--tensorboard"), "--tensorboard"),
+        (("--system", "svm", "--tensorboard"), "--tensorboard"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused_by_name(project, arguments, name):
     assert f"{name} has no effect" in seqhead("fit", *arguments, code=2).stderr
+    assert not (project.folder / "runs").exists()
+
+
+def test_without_tensorboard_the_line_that_installs_it_is_exit_code_4(project, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name, *more: None if name == "tensorboard" else find(name, *more),
+    )  # fmt: skip
+    stderr = seqhead("fit", "--tensorboard", *QUICK, code=4).stderr
+    assert "pip install 'featurecache[tensorboard]'" in stderr
     assert not (project.folder / "runs").exists()
 
 

@@ -154,7 +154,7 @@ def test_units_wait_for_series_that_are_away_and_are_computed_when_they_are_back
     assert report.exit_code == 3
     assert report.missing_series == 1
     assert 0 < report.units_done < report.units
-    assert "wait for them" in report.text()
+    assert "cannot be computed without them" in report.text()
     with pytest.raises(StoreIncompleteError):
         FeatureStore.open(tmp_path / "cache.zarr")["squeezenet1_1"]
     bring_back()

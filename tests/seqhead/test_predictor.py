@@ -263,7 +263,7 @@ def test_folders_without_scans_are_refused_with_the_account(home, tmp_path):
     with pytest.raises(UsageError, match=r"no usable CT series\. 0 files seen"):
         home.predictor("gru").predict(tmp_path / "empty")
     (tmp_path / "empty/notes.txt").write_text("no scan")
-    with pytest.raises(UsageError, match="1 files seen = 0 used"):
+    with pytest.raises(UsageError, match="1 file seen = 0 used"):
         home.predictor("gru").predict(tmp_path / "empty")
     with pytest.raises(UsageError, match="nowhere"):
         home.predictor("gru").predict(tmp_path / "nowhere")

@@ -42,7 +42,8 @@ def test_a_run_folder_holds_what_is_promised(run):
     text = (run.path / "config.toml").read_text()
     assert str(run.path.parent) not in text
     assert 'store = "cache.zarr"' in text
-    assert set(pd.read_csv(run.path / "history.csv")) == {"epoch", "train_loss", "validation_loss"}
+    columns = ["epoch", "train_loss", "validation_loss", "learning_rate"]
+    assert list(pd.read_csv(run.path / "history.csv")) == columns
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 
+from seqhead.crossval import fit_as_split
 from seqhead.errors import LeakError
 from seqhead.fit import fit
 from seqhead.options import parse_fit_options
 from seqhead.same_scans import SameScan, same_scans
 from seqhead.sources import Sources
 from seqhead.splitting import Splitting
+from seqhead.sweeps import parse_request
+from seqhead.sweeps.sweep import sweep
 
 
 def matrices(count=6, n=12, D=5, dtype=np.float16, seed=0):
@@ -64,6 +67,23 @@ def test_one_scan_under_two_patients_is_refused_with_both_names(toy, planted, ma
     ):
         fit(sources, QUICK, out=toy.folder / "run")
     assert not (toy.folder / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["folds", "a split file", "a sweep"])
+def test_no_way_to_split_lets_it_pass(toy, planted, make_store, write_csv, how):
+    sides = ("train", "train", "validation", "test")
+    lines = [f"{p},{sides[int(p) % 4]}" for p in sorted(set(planted.patients.values()))]
+    file = write_csv("\n".join(["PatientID,split", *lines]), "split.csv")
+    splitting = Splitting(folds=3) if how == "folds" else Splitting(file=file)
+    sources, out = copied(toy, planted, make_store), toy.folder / "made" / "here"
+    with pytest.raises(LeakError, match=r"1\.2\.1\.0 \(patient 001\).*1\.2\.4\.0 \(patient 004\)"):
+        if how == "a sweep":
+            request = parse_request(search={"hidden": [4], "epochs": [1]}, trials=1)
+            sweep(sources, request, splitting=splitting, out=out, project=toy.folder, jobs=1)
+        else:
+            fit_as_split(sources, QUICK, splitting, out=out, project=toy.folder)
+    assert not (out / "sweep.toml").exists()
+    assert how == "a sweep" or not out.exists()
 
 
 def test_it_can_be_kept_on_one_side(toy, planted, make_store):

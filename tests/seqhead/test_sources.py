@@ -19,6 +19,15 @@ def sources(tmp_path, make_store):
     return Sources(tmp_path / "c.zarr", tmp_path / "labels.csv")
 
 
+def test_paths_may_be_given_as_text(sources):
+    as_text = Sources(str(sources.store), str(sources.labels))
+    assert as_text == sources
+    assert open_sources(as_text).cohort().names == ("bleeding",)
+    assert (
+        Sources("s3://lab/head-ct/cache.zarr/", "labels.csv").store == "s3://lab/head-ct/cache.zarr"
+    )
+
+
 @pytest.mark.parametrize("how", ["flipped", "deleted"])
 def test_no_damaged_file_is_silent(sources, how):
     assert len(open_sources(sources).cohort().series) == 4

@@ -113,7 +113,7 @@ def test_a_callback_sees_every_epoch_and_may_give_the_fit_up(problem):
     model = SequenceClassifier(**{**SMALL, "epochs": 9})
     with pytest.raises(GivenUpError):
         model.fit(X, y, groups=patients, progress=callback)
-    assert seen == [(k, 9, {"train_loss", "validation_loss"}) for k in (1, 2, 3)]
+    assert seen == [(k, 9, {"train_loss", "validation_loss", "learning_rate"}) for k in (1, 2, 3)]
     assert not hasattr(model, "head_")
     assert (torch.tensor([1e-40]) * 1.0).item() > 0  # arithmetic is as it was
 

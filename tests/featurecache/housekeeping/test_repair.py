@@ -235,7 +235,7 @@ def test_a_slice_that_cannot_be_read_now_leaves_the_unit_as_it_is(made, store, m
     flip(store / "part-0000/features/one/c.0.0")
     before = content(store)
     report = mend(index=index)
-    assert "1 slices that had features cannot be computed now (file vanished)" in report.text()
+    assert "1 slice that had features cannot be computed now (file vanished)" in report.text()
     assert content(store) == before
 
 

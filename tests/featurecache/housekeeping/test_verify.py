@@ -230,8 +230,8 @@ def write_column(store, column, change):
             lambda c: c.add([0, 1]),
             "they add up to 74 slices, and slices/ has 73",
         ),
-        ("series/n_slices", lambda c: c * [1, 0], "1 series have no slice"),
-        ("series/series", lambda c: ["a", "a"], "1 series appear twice, e.g. a"),
+        ("series/n_slices", lambda c: c * [1, 0], "1 series without a slice"),
+        ("series/series", lambda c: ["a", "a"], "1 series twice, e.g. a"),
         ("series/source", lambda c: ["x", c[1]], "1 of 2 are not 32 hexadecimal digits"),
         ("slices/position", lambda c: c[::-1].to_numpy(), "row 0 has 2, expected 0"),
         ("slices/series", lambda c: 1 - c, "row 0 has 1, expected 0"),
@@ -266,9 +266,9 @@ def test_rows_are_nan_exactly_where_they_failed(store):
     array = FeatureArray(open_storage(store), 0, "one")
     values, status = array.read(0, 64), array.unit_status(0)
     for row, value, words in [
-        (5, np.nan, "1 rows that are ok have NaN or infinity"),
-        (5, np.inf, "1 rows that are ok have NaN or infinity"),
-        (3, 1.0, "1 rows that failed have values"),
+        (5, np.nan, "NaN or infinity in 1 row called ok"),
+        (5, np.inf, "NaN or infinity in 1 row called ok"),
+        (3, 1.0, "values in 1 row called failed"),
     ]:
         wrong = values.copy()
         wrong[row, 1] = value

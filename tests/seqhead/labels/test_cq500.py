@@ -36,7 +36,7 @@ def test_the_label_is_the_majority_of_those_who_answered(write_csv, reads, label
 
 def test_missing_readers_are_told(write_csv):
     labels = read_cq500(write_csv(f"{HEADER}\n{row('CQ500-CT-0', '1', '', '0')}\n"))
-    assert labels.notes == ("9 labels rest on fewer than three readers, 9 of them tied",)
+    assert labels.notes == ("9 labels of fewer than three readers, 9 of them tied",)
 
 
 def test_each_finding_is_read_from_its_own_column(write_csv):

@@ -43,6 +43,31 @@ def test_the_page_of_a_sweep_that_goes_on_says_so(report):
     assert "waiting" in leaderboard_page({**document, "leaderboard": [waiting]})
 
 
+@pytest.mark.parametrize(
+    ("others", "near", "sentence"),
+    [
+        (1, 0, "The other one can be told from it: the interval of the difference does not hold 0"),
+        (1, 1, "The other one cannot be told from it: the interval of the difference holds 0"),
+        (5, 0, "All of the 5 others can be told from it: no interval of a difference holds 0"),
+        (5, 1, "1 of the 5 others cannot be told from it: the interval of the difference holds 0"),
+        (5, 3, "3 of the 5 others cannot be told from it: the intervals of the differences hold 0"),
+        (5, 5, "None of the 5 others can be told from it: the intervals of all differences hold 0"),
+    ],
+)
+def test_how_far_the_winner_is_ahead_is_a_sentence(report, others, near, sentence):
+    document = report.document()
+    first, second = document["leaderboard"][:2]
+    document |= {"leaderboard": [first, *[second] * others], "within_noise": near}
+    document["trials"] |= {"complete": others + 1}
+    assert sentence in sweep_text(document)
+
+
+def test_a_winner_without_others_is_the_only_one(toy, sweep_in):
+    lines = "\n".join(sweep_text(sweep_in(toy, ["rnn=gru", "hidden=4", "epochs=2"]).document()))
+    assert ", the only one; inner AUC" in lines
+    assert "told from it" not in lines
+
+
 def test_what_a_user_wrote_is_escaped(report):
     document = report.document()
     page = leaderboard_page({**document, "labels": ["<script>alert(1)</script>"]})

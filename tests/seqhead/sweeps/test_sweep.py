@@ -455,6 +455,23 @@ def test_a_metric_that_no_label_has_is_refused_before_any_trial(toy, planted, sw
     assert sweep_in(toy, **asked, metric="log_loss").document()["metric"] == "log_loss"
 
 
+def test_labels_that_nobody_everybody_or_no_one_known_has_are_left_out_of_the_score(
+    toy, sweep_in, small_grid
+):
+    lines = toy.labels.read_text().splitlines()
+    toy.labels.write_text(
+        "\n".join([f"{lines[0]},Nobody,Everybody,Unknown", *(f"{line},0,1," for line in lines[1:])])
+    )
+    report = sweep_in(toy, small_grid)
+    for one in report.document()["leaderboard"]:
+        assert set(one["labels"]) >= {"ICH", "Fracture"}
+        known = [score for score in one["labels"].values() if score is not None]
+        assert len(known) == 2
+        assert one["score"] == pytest.approx(np.mean(known))
+    tested = evaluate_run(Run.open(report.folder.winner)).document()["labels"]
+    assert [tested[name]["auc"] for name in ("Nobody", "Everybody", "Unknown")] == [None] * 3
+
+
 def test_one_patient_on_two_sides_of_a_given_split_is_refused(toy, sweep_in, small_grid, write_csv):
     lines = ["SeriesInstanceUID,split", "1.2.0.0,train", "1.2.0.1,test", "1.2.1.0,validation"]
     file = write_csv("\n".join(lines), "leak.csv")
