@@ -1,6 +1,6 @@
 """Fit one run of each kind in a folder that has a store and labels.
 
-python fit_everything.py FOLDER OUT
+python fit_everything.py FOLDER OUT [MEMORY ...]
 """
 
 import sys
@@ -28,13 +28,14 @@ RUNS: dict[str, dict[str, Any]] = {
     "sdlm": {"system": "sdlm", "any_recipe": True, "settings": SDLM, "device": "cpu",
              "splitting": Splitting(protocol="paper")},
 }  # fmt: skip
-"""Options of each run; all are fitted again with features that stay in the store."""
+"""Options of each run."""
 
-MEMORY = {"": 1.0, "-streamed": 0.0}
+MEMORY = {"resident": 1.0, "streamed": 0.0}
+"""What features may take, in GB."""
 
 
-def main(folder: Path, out: Path) -> None:
-    """Fit them all, and a sweep."""
+def main(folder: Path, out: Path, memory: list[str]) -> None:
+    """Fit them all, with features in memory and, or, left in the store; and a sweep."""
     torch.set_num_threads(1)
     out.mkdir()
     for name, options in RUNS.items():
@@ -42,9 +43,9 @@ def main(folder: Path, out: Path) -> None:
         splitting = given.pop("splitting", Splitting())
         slices = folder / "slices.csv" if name == "slices" else None
         sources = Sources(folder / "cache.zarr", folder / "labels.csv", slice_labels=slices)
-        for suffix, memory in MEMORY.items():
-            chosen = parse_fit_options(**given, memory=memory)
-            fit_as_split(sources, chosen, splitting, out=out / f"{name}{suffix}", project=folder)
+        for where in memory:
+            chosen = parse_fit_options(**given, memory=MEMORY[where])
+            fit_as_split(sources, chosen, splitting, out=out / where / name, project=folder)
     search = {"hidden": [4, 6], "epochs": [3], "learning_rate": {"low": 0.005, "high": 0.05}}
     sweep(
         Sources(folder / "cache.zarr", folder / "labels.csv"),
@@ -54,4 +55,4 @@ def main(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

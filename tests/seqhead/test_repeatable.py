@@ -19,13 +19,14 @@ def twice(tmp_path_factory, make_toy) -> tuple[Path, Path]:
     """Everything fitted by two processes, whose sets and hashes are in other orders."""
     folder = make_toy(tmp_path_factory.mktemp("repeatable")).folder
     outs = (folder / "one", folder / "two")
+    asked = (["resident", "streamed"], ["resident"])
     processes = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder), str(out)],
+            [sys.executable, str(SCRIPT), str(folder), str(out), *memory],
             env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
             stderr=subprocess.PIPE, text=True,
         )
-        for seed, out in zip(("1", "2"), outs, strict=True)
+        for seed, out, memory in zip(("1", "2"), outs, asked, strict=True)
     ]  # fmt: skip
     for process in processes:
         _, errors = process.communicate()
@@ -51,12 +52,12 @@ def assert_equal(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_same_seed_in_another_process_gives_equal_run_folders(twice, name):
-    assert_equal(twice[0] / name, twice[1] / name)
+    assert_equal(twice[0] / "resident" / name, twice[1] / "resident" / name)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_features_that_stay_in_the_store_give_equal_run_folders(twice, name):
-    assert_equal(twice[0] / name, twice[0] / f"{name}-streamed")
+    assert_equal(twice[0] / "resident" / name, twice[0] / "streamed" / name)
 
 
 def test_the_same_sweep_finds_the_same_winner_with_the_same_bits(twice):
@@ -71,7 +72,11 @@ def test_the_same_sweep_finds_the_same_winner_with_the_same_bits(twice):
 
 def test_every_model_is_there(twice):
     for name, options in RUNS.items():
-        models = [file for file in content(twice[0] / name) if file.endswith("model.safetensors")]
+        models = [
+            file
+            for file in content(twice[0] / "resident" / name)
+            if file.endswith("model.safetensors")
+        ]
         splitting = options.get("splitting")
         folds = (splitting.folds or 1) * splitting.repeats if splitting else 1
         assert len(models) == folds
