@@ -122,8 +122,12 @@ def judge_run(run: Run, **options: Any) -> Result:
 def _averaged(run: Run, options: dict[str, Any]) -> tuple[pd.DataFrame, int] | None:
     if not options["views"]:
         return None
-    store = FeatureStore.open(parse_location(run.config.sources.store))
-    return averaged_predictions(run, store, options["device"])
+    return averaged_predictions(run, _own_store(run), options["device"])
+
+
+def _own_store(run: Run) -> FeatureStore:
+    """The store that a run was fitted on, as its paths say."""
+    return FeatureStore.open(parse_location(run.config.sources.store))
 
 
 def _refuse_idle(options: dict[str, Any]) -> None:
@@ -146,11 +150,6 @@ def _external(
     store, labels = options["store"], options["labels"] or options["slice_labels"]
     if labels is None:
         raise UsageError("--store needs the labels of that store: give --labels FILE")
-    if options["views"]:
-        raise UsageError(
-            "--views is for the run's own patients, whose validation rows choose the thresholds: "
-            "leave out --store, or take the probabilities of `seqhead predict --views`"
-        )
     of_slices = options["labels"] is None
     form = slice_labels_format(labels) if of_slices else options["labels_format"]
     slice_labels = None if of_slices else options["slice_labels"]
@@ -162,7 +161,8 @@ def _external(
         renamed=renamed, level=options["level"], combine=options["combine"],
         features=options["features"], second_features=options["second_features"],
         allow_numerics=options["allow_numerics"], operating_point=options["operating_point"],
-        by=options["by"], device=options["device"],
+        by=options["by"], views_beside=_own_store(run) if options["views"] else None,
+        device=options["device"],
     )  # fmt: skip
 
 
