@@ -4,9 +4,9 @@
 
 A cache of the size of CQ500 (835 series of 30 to 396 slices, 96,273 rows of 512 float16) whose
 features show nine findings. Fifty candidates, ten each of GRU, LSTM, BiGRU, attention and SVM, of
-128 to 1,024 units, 23 epochs at most, one inner split, pruning. The sweep's process group is killed
-with SIGKILL so often, at points spread over it, and started again; in the end exactly fifty trials
-are done, each once, or the benchmark fails.
+128 to 1,024 units, batches of 128 as in the papers, 23 epochs at most, one inner split, pruning.
+The sweep's process group is killed with SIGKILL so often, at points spread over it, and started
+again; in the end exactly fifty trials are done, each once, or the benchmark fails.
 
 Beside it, one candidate of each kind is fitted by `seqhead fit --rnn ... --hidden ...` with the
 defaults of everything else, one after the other. Their mean is what a trial costs without a sweep.
@@ -42,7 +42,7 @@ def search_file(epochs: int, divide: int) -> str:
     sizes = [size // divide for size in _SIZES]
     rnn = f"hidden = {sizes}\nlearning-rate = {list(_RATES)}\n"
     return (
-        f"epochs = {epochs}\nbatch-size = 32\n"
+        f"epochs = {epochs}\nbatch-size = 128\n"
         f'[model.gru]\nrnn = "gru"\n{rnn}'
         f'[model.lstm]\nrnn = "lstm"\n{rnn}'
         f'[model.bigru]\nrnn = "gru"\nbidirectional = true\n{rnn}'

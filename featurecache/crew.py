@@ -3,6 +3,7 @@
 A scan of 30 files needs 20 ms of reading, and half a second to start whoever reads them.
 """
 
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,8 @@ from featurecache.worker import Child
 
 MEMORY_BYTES = 2 << 30
 """Address space of a reader process, unless `isolated_map` is told otherwise."""
+
+_START_S = 60.0
 
 Task = tuple[Callable[[Any], Any], Callable[[], None] | None, int | None]
 """What a child does: function, initializer, memory limit."""
@@ -81,6 +84,13 @@ class Crew:
             child.assign(task)
         return lent
 
+    def wait(self) -> None:
+        """Until those that idle have started, or failed to."""
+        for child in self._idle:
+            with contextlib.suppress(EOFError, OSError):  # it is replaced when it is missed
+                while not child.is_ready and child.channel.poll(_START_S):
+                    child.receive()
+
     def take_back(self, children: list[Child]) -> None:
         """Take back children that have answered all batches.
 
@@ -113,3 +123,18 @@ class Crew:
 
 Workers = int | Crew
 """How many children to start, or those to borrow."""
+
+
+def number_of(workers: Workers) -> int:
+    """How many children `workers` means.
+
+    Parameters
+    ----------
+    workers : int or Crew
+        As `isolated_map` takes it.
+
+    Returns
+    -------
+    int
+    """
+    return workers.workers if isinstance(workers, Crew) else workers

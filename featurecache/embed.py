@@ -3,10 +3,11 @@
 import logging
 import shutil
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +24,7 @@ from featurecache.views import matrices
 if TYPE_CHECKING:
     from featurecache.pixels import Decoded
 
+_COMPILED_AT_MOST = 10_000  # networks in one process
 _AT_ONCE = 64  # slices transformed together on a device, whatever the batch: bounds its memory
 
 
@@ -157,7 +159,9 @@ class Embedder:
 
         def fill(places: list[int]) -> None:
             some = [slices[place] for place in places]
-            images[places] = self._to_input([decoded for decoded in some if decoded is not None])
+            values = self._to_input([decoded for decoded in some if decoded is not None])
+            for place, image in zip(places, values, strict=True):
+                images[place] = image
 
         deque(self._map(fill, self._groups(slices)), maxlen=0)
         return images.contiguous(memory_format=torch.channels_last)
@@ -174,14 +178,14 @@ class Embedder:
         return perf_counter() - started
 
     def bare_slices_per_s(
-        self, repeats: int = 2, batch_size: int | None = None, *, halve: bool = True
+        self, repeats: int = 3, batch_size: int | None = None, *, halve: bool = True
     ) -> float:
         """Speed of the backbone alone on this device, right now.
 
         Parameters
         ----------
         repeats : int
-            Batches to time, after one that warms up.
+            Batches to time, after one that warms up; the median counts, for a machine may hiccup.
         batch_size : int, optional
             Of these batches; by default B.
         halve : bool
@@ -202,11 +206,14 @@ class Embedder:
         with torch.inference_mode():
             forward(images)
             self._synchronise()
-            started = perf_counter()
-            for _ in range(repeats):
-                forward(images)
-            self._synchronise()
-        return repeats * len(images) / (perf_counter() - started)
+            spent = [self._seconds(forward, images) for _ in range(repeats)]
+        return len(images) / median(spent)
+
+    def _seconds(self, forward: Callable[[Tensor], Tensor], images: Tensor) -> float:
+        started = perf_counter()
+        forward(images)
+        self._synchronise()
+        return perf_counter() - started
 
     def _blank(self, n_images: int) -> Tensor:
         """Black images, as a batch is: outside of inference mode, or compilation sees another."""
@@ -323,9 +330,13 @@ def can_compile(device: torch.device) -> bool:
 
 
 def _compile(module: torch.nn.Module) -> torch.nn.Module:
+    from torch._dynamo import config as dynamo
     from torch._inductor import config
 
     config.freezing = True
+    # Copies of a network share their code; by default the ninth would silently run uncompiled.
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _COMPILED_AT_MOST)
+    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, _COMPILED_AT_MOST)
     # It says once that there is no CUDA, where a CUDA folder is; nobody asked.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     return torch.compile(module, dynamic=False)  # type: ignore[return-value]

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
+from featurecache.crew import Workers, number_of
 from featurecache.embed import Embedder
 from featurecache.gather import Gathered, Outcome
 from featurecache.pixels import Decoded, DecodeJob, decode_slice
@@ -21,7 +22,7 @@ _KEPT = "computed earlier"
 
 
 def run(
-    units: Sequence[Unit], source: RowSource, embedders: Sequence[Embedder], *, workers: int,
+    units: Sequence[Unit], source: RowSource, embedders: Sequence[Embedder], *, workers: Workers,
     progress: Callable[[int], None] | None = None,
 ) -> Timing:  # fmt: skip
     """Compute and commit units, in order; every commit survives whatever comes after it.
@@ -34,7 +35,7 @@ def run(
         Finds the file of each row.
     embedders : sequence of Embedder
         The backbone of each feature set, on its device.
-    workers : int
+    workers : int or Crew
         Processes that decode.
     progress : callable, optional
         Called with the number of slices done since the last call.
@@ -73,7 +74,7 @@ def _silent(_: int) -> None:
 
 
 def _decode(
-    units: Sequence[Unit], source: RowSource, workers: int, lookahead: int, timing: Timing
+    units: Sequence[Unit], source: RowSource, workers: Workers, lookahead: int, timing: Timing
 ) -> Generator[Outcome, None, None]:
     """Outcomes of all rows of all units in order, decoded ahead across unit boundaries."""
     known: deque[DecodeJob | str] = deque()
@@ -85,7 +86,7 @@ def _decode(
                 if wanted and isinstance(job, DecodeJob):
                     yield job
 
-    at_once = max(1, min(_MESSAGE_SLICES, lookahead // (4 * workers)))
+    at_once = max(1, min(_MESSAGE_SLICES, lookahead // (4 * number_of(workers))))
     results: Any = isolated_map(
         decode_slice, jobs(), workers=workers, lookahead=lookahead, chunk=at_once
     )

@@ -18,7 +18,7 @@ from multiprocessing import connection
 from time import monotonic
 from typing import Any, TypeVar
 
-from featurecache.crew import MEMORY_BYTES, Crew, Task, Workers
+from featurecache.crew import MEMORY_BYTES, Crew, Task, Workers, number_of
 from featurecache.errors import FeatureCacheError
 from featurecache.reasons import KILLED, TIME_OUT
 from featurecache.worker import Child, Failure
@@ -109,7 +109,7 @@ def isolated_map(
         If `workers`, `chunk` or `timeout_s` is not positive.
     """
     crew = workers if isinstance(workers, Crew) else None
-    count = workers.workers if isinstance(workers, Crew) else workers
+    count = number_of(workers)
     if count < 1 or chunk < 1 or timeout_s <= 0:
         raise ValueError(
             "workers, chunk and timeout_s must be positive. "

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from featurecache.backbones import Backbone, load_backbone
+from featurecache.crew import Crew
 from featurecache.devices import keep_freed_memory, resolve_device, threads_kept
 from featurecache.embed import Embedder
 from featurecache.errors import StoreIncompleteError
@@ -13,6 +14,7 @@ from featurecache.index import Index
 from featurecache.job import Job
 from featurecache.options import FeatureOptions
 from featurecache.pipeline import run
+from featurecache.pixels import decode_slice
 from featurecache.plan import Planned, earlier_plan
 from featurecache.pool import default_workers
 from featurecache.timing import Timing
@@ -62,23 +64,26 @@ class Runner:
         """
         if not units:
             return Timing.nothing(len(self._planned))
-        with threads_kept():
-            compile_s, bare = self._warm_up(units)
+        with threads_kept(), Crew(self._workers(units), ready_for=decode_slice) as readers:
+            compile_s, bare = self._warm_up(units, readers)
             timing = run(
-                units, self.work.source, self._embedders, workers=self._workers(),
-                progress=progress,
-            )  # fmt: skip
+                units, self.work.source, self._embedders, workers=readers, progress=progress
+            )
         timing.compile_s = compile_s
         for spent, slices_per_s in zip(timing.features, bare, strict=True):
             spent.bare_slices_per_s = slices_per_s
         return timing
 
-    def _warm_up(self, units: Sequence[Unit]) -> tuple[float, list[float | None]]:
-        """Before the first units: seconds of compiling, and speeds of the backbones alone."""
+    def _warm_up(self, units: Sequence[Unit], readers: Crew) -> tuple[float, list[float | None]]:
+        """Before the first units: seconds of compiling, and speeds of the backbones alone.
+
+        Readers start meanwhile, and take no time from the backbones once those are timed.
+        """
         if self._embedders:
             return 0.0, [None] * len(self._embedders)
         self._embedders = [one.embedder(self._device) for one in self._planned]
         compile_s = sum(embedder.warm_up() for embedder in self._embedders)
+        readers.wait()
         bare = [self._bare(one, place, units) for place, one in enumerate(self._embedders)]
         return compile_s, bare
 
@@ -88,10 +93,11 @@ class Runner:
         enough = count_slices(mine) >= _BARE_FROM_BATCHES * embedder.batch_size
         return embedder.bare_slices_per_s() if enough else None
 
-    def _workers(self) -> int:
+    def _workers(self, units: Sequence[Unit]) -> int:
         cores = default_workers()
         on_cpu = self._device.type == "cpu"
-        return self._job.run.workers or (min(cores, _CPU_WORKERS) if on_cpu else cores)
+        asked = self._job.run.workers or (min(cores, _CPU_WORKERS) if on_cpu else cores)
+        return min(asked, max(1, count_slices(units)))
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Stored values to network input, in batches, on the device."""
 
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -74,12 +76,51 @@ def apply_windows(hu: Tensor, windows: Sequence[tuple[float, float]]) -> Tensor:
     for channel, (level, width) in enumerate(windows):
         lowest = level - width / 2
         above = hu - lowest if lowest else hu
-        torch.div(above, width, out=images[:, channel]).clamp_(0, 1)
+        images[:, channel].copy_(above).div_(width).clamp_(0, 1)
+    return images
+
+
+def grey_levels(
+    stored: Tensor, slope: Tensor, intercept: Tensor, windows: Sequence[tuple[float, float]]
+) -> Tensor:
+    """``apply_windows(rescale(stored, slope, intercept), windows)``, to the last bit.
+
+    Stored values of nearly all CT are int16 with slope 1 and a whole intercept. Then a window is
+    cut out of the stored values, in a third of the time: all sums are whole and exact, and the
+    division is the same.
+
+    Parameters
+    ----------
+    stored : Tensor (N, H, W), any integer type
+        Stored values.
+    slope, intercept : Tensor (N,), float64
+        Of each slice.
+    windows : sequence of (level_hu, width_hu)
+        C windows.
+
+    Returns
+    -------
+    Tensor (N, C, H, W), float32
+        In [0, 1].
+    """
+    cuts = _whole_cuts(stored, slope, intercept, windows)
+    if cuts is None:
+        return apply_windows(rescale(stored, slope, intercept), windows)
+    shape = (len(stored), len(windows), *stored.shape[1:])
+    images = torch.empty(shape, dtype=torch.float32, device=stored.device)
+    for channel, ((zero, lowest, highest), (_, width)) in enumerate(
+        zip(cuts, windows, strict=True)
+    ):
+        above = stored.clamp(lowest, highest).sub_(zero)
+        images[:, channel].copy_(above).div_(width)
     return images
 
 
 def resize(images: Tensor, size: int) -> Tensor:
     """Squash images to a square.
+
+    Torch's own resize, and on a CPU the same weights as two sparse products, which take half the
+    time: the two differ in the order of a few sums.
 
     Parameters
     ----------
@@ -92,7 +133,13 @@ def resize(images: Tensor, size: int) -> Tensor:
     -------
     Tensor (N, C, size, size), float32
     """
-    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    if images.device.type != "cpu":
+        return _antialiased(images, (size, size))
+    resized = images.new_empty(*images.shape[:2], size, size)
+    rows, columns = (_resize_weights(length, size) for length in images.shape[2:])
+    for image, result in zip(images.flatten(0, 1), resized.flatten(0, 1), strict=True):
+        result.copy_((columns @ (rows @ image).T.contiguous()).T)
+    return resized
 
 
 def enlarge(images: Tensor, zoom: int) -> Tensor:
@@ -175,14 +222,17 @@ def to_grey(
     ValueError
         The framing is in mm and a spacing is not known.
     """
-    hu = rescale(stored, slope, intercept)
     if framing.grid is None or framing.spacing_mm is None:
-        images = apply_windows(make_square(hu, framing.fit), windows)
+        if framing.fit == "pad":
+            hu = rescale(stored, slope, intercept)
+            images = apply_windows(make_square(hu, framing.fit), windows)
+        else:
+            images = grey_levels(make_square(stored, framing.fit), slope, intercept, windows)
     else:
         if spacing_mm is None:
             raise ValueError("a field of view in mm needs the spacing of the slices")
-        air = apply_windows(hu.new_full((1, 1, 1), HU_RANGE[0]), windows)
-        images = apply_windows(hu, windows)
+        images = grey_levels(stored, slope, intercept, windows)
+        air = apply_windows(images.new_full((1, 1, 1), HU_RANGE[0]), windows)
         images = resample(images, spacing_mm, framing.spacing_mm, framing.grid, air)
     return resize(images, framing.size)
 
@@ -230,3 +280,42 @@ def _is_exact_in_float32(stored: Tensor, slope: Tensor, intercept: Tensor) -> bo
         return True
     whole = bool((slope == 1).all()) and bool((intercept == intercept.round()).all())
     return whole and stored.element_size() <= 2 and bool((intercept.abs() < 1 << 20).all())
+
+
+def _whole_cuts(
+    stored: Tensor, slope: Tensor, intercept: Tensor, windows: Sequence[tuple[float, float]]
+) -> list[tuple[int, int, int]] | None:
+    """Stored value of grey level 0, and the lowest and highest that differ, of each window.
+
+    None where any of them is no int16, or not the same for all slices.
+    """
+    shift = float(intercept[0])
+    alike = bool((slope == 1).all()) and bool((intercept == shift).all())
+    if stored.dtype != torch.int16 or not alike or not shift.is_integer():
+        return None
+    cuts = []
+    for level, width in windows:
+        zero, one = level - width / 2, level + width / 2
+        lowest, highest = max(zero, HU_RANGE[0]), min(one, HU_RANGE[1])
+        whole = zero.is_integer() and one.is_integer()
+        used = (zero - shift, lowest - shift, highest - shift, highest - zero)
+        if not whole or lowest > highest or any(abs(value) >= 1 << 15 for value in used):
+            return None
+        cuts.append((int(used[0]), int(used[1]), int(used[2])))
+    return cuts
+
+
+def _antialiased(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    return functional.interpolate(images, size=shape, mode="bilinear", antialias=True)
+
+
+@lru_cache(maxsize=64)
+def _resize_weights(length: int, size: int) -> Tensor:
+    """What each of `length` pixels of a line adds to each of `size` (size, length), sparse.
+
+    They are what torch makes of one white pixel after another.
+    """
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        pixels = torch.eye(length).reshape(1, 1, length, length)
+        return _antialiased(pixels, (size, length))[0, 0].to_sparse_csr()

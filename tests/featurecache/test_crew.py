@@ -67,6 +67,17 @@ def test_children_that_were_killed_between_two_calls_are_replaced(crew):
     assert ask(crew, square, range(4)) == [0, 1, 4, 9]
 
 
+def test_who_has_been_waited_for_has_started_or_is_gone(monkeypatch):
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    with Crew(2, ready_for=importable(square)) as crew:
+        idle = list(crew._idle)
+        assert not any(child.is_ready for child in idle)
+        os.kill(idle[0]._process.pid, signal.SIGKILL)
+        crew.wait()
+        assert [child.is_ready for child in idle] == [False, True]
+        assert ask(crew, square, range(4)) == [0, 1, 4, 9]
+
+
 def test_stopping_early_leaves_no_work_behind(crew):
     results = isolated_map(importable(square), range(1000), workers=crew)
     assert next(results) == (0, 0)

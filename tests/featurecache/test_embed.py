@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from featurecache.backbones import load_backbone
-from featurecache.embed import Embedder, precision_errors
+from featurecache.embed import Embedder, can_compile, precision_errors
 from featurecache.pixels import Decoded
 from featurecache.proof import prove
 from featurecache.recipe import Recipe
@@ -121,3 +121,19 @@ def test_precision_is_decided_by_the_error(error, limit, used):
 
 def test_precision_without_any_slice_is_float32():
     assert prove(lambda p: np.zeros((0, 3)), "bf16", 0.02)["used"] == "fp32"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="there is no C++ compiler")
+def test_one_process_may_compile_as_many_networks_as_it_likes(backbone, monkeypatch):
+    from torch._dynamo import config
+
+    monkeypatch.setattr(config, "recompile_limit", 1)
+    monkeypatch.setattr(config, "accumulated_recompile_limit", 1)
+    monkeypatch.setattr(config, "fail_on_recompile_limit_hit", True)  # else it is silently eager
+    recipe = embedder(backbone).recipe
+    slices = [decoded(n) for n in range(4)]
+    found = [
+        Embedder(backbone, recipe, torch.device("cpu"), 4, compiled=True)(slices) for _ in range(3)
+    ]
+    np.testing.assert_array_equal(found[0], found[2])

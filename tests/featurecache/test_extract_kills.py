@@ -302,6 +302,14 @@ def wait_for_a_unit(store):
         time.sleep(0.01)
 
 
+def group_is_left(pid):
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("signals", [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGTERM"]])
 def test_an_interrupted_command_ends_with_130_and_the_next_one_continues(
     nursery, command, tmp_path, store_content, signals
@@ -327,5 +335,7 @@ def test_an_interrupted_command_ends_with_130_and_the_next_one_continues(
     command("cache.zarr")
     assert nursery.end() == 0
     assert store_content(store) == clean
-    with pytest.raises(ProcessLookupError):
-        os.killpg(pid, 0)
+    until = time.monotonic() + 10
+    while group_is_left(pid) and time.monotonic() < until:  # orphans are buried by another process
+        time.sleep(0.05)
+    assert not group_is_left(pid)

@@ -13,6 +13,7 @@ from featurecache.recipe import Recipe
 from featurecache.transforms import (
     apply_windows,
     enlarge,
+    grey_levels,
     make_square,
     rescale,
     resize,
@@ -91,10 +92,35 @@ def hu():
     return torch.randint(-40, 120, (2, 30, 41), generator=generator, dtype=torch.int16)
 
 
-def test_the_default_framing_is_window_then_resize_to_the_last_bit(hu):
+@pytest.mark.parametrize("dtype", [torch.int16, torch.uint16, torch.int32, torch.uint8])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (1, -1024.5), (0.5, 3), (1, 40000)])
+@pytest.mark.parametrize(
+    "windows",
+    [[(40, 80)], [(40, 80), (80, 200), (600, 2800)], [(35.5, 80)], [(3000, 400)], [(40, 60000)]],
+)
+def test_grey_levels_are_windows_of_hu_to_the_last_bit(dtype, slope, intercept, windows):
+    info = torch.iinfo(dtype)
+    values = torch.linspace(info.min, info.max, 5000).to(dtype)
+    near = torch.arange(-200, 3500).clamp(info.min, info.max).to(dtype)
+    stored = torch.cat([values, near])[None, :, None]
+    slopes, intercepts = (
+        torch.full((1,), value, dtype=torch.float64) for value in (slope, intercept)
+    )
+    plain = apply_windows(rescale(stored, slopes, intercepts), windows)
+    assert torch.equal(grey_levels(stored, slopes, intercepts, windows), plain)
+
+
+def test_grey_levels_of_slices_that_are_rescaled_differently():
+    stored = torch.arange(-100, 100, dtype=torch.int16).reshape(2, 10, 10)
+    slopes, intercepts = torch.ones(2, dtype=torch.float64), torch.tensor([0.0, 7.0]).double()
+    plain = apply_windows(rescale(stored, slopes, intercepts), [(40, 80)])
+    assert torch.equal(grey_levels(stored, slopes, intercepts, [(40, 80)]), plain)
+
+
+def test_the_default_framing_is_window_then_resize(hu):
     plain = ((hu.float() - (40 - 80 / 2)) / 80).clamp(0, 1)[:, None]
     plain = torch.nn.functional.interpolate(plain, (24, 24), mode="bilinear", antialias=True)
-    torch.testing.assert_close(grey(hu, parse_framing(24)), plain, rtol=0, atol=0)
+    torch.testing.assert_close(grey(hu, parse_framing(24)), plain, rtol=0, atol=3e-7)
     recipe = SimpleNamespace(
         windows=BRAIN, framing=parse_framing(24), zoom=None, mean=(0.4, 0.5, 0.6), std=(0.2,) * 3
     )

@@ -185,7 +185,8 @@ def test_compiled_features_are_close_to_the_others_and_the_same_after_a_resume(
         for compile_ in ("on", "off"):
             name = f"{precision}-{compile_}"
             run("both.zarr", name, precision=precision, compile=compile_)
-            stored[compile_] = FeatureArray(tmp_path / "both.zarr", 0, name).read()
+            storage = open_storage(tmp_path / "both.zarr")
+            stored[compile_] = FeatureArray(storage, 0, name).read()
         off = np.linalg.norm(stored["on"] - stored["off"], axis=1)
         assert (off / np.linalg.norm(stored["off"], axis=1)).max() < 0.02
 
