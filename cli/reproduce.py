@@ -16,8 +16,8 @@ from cli.options import (
     key_option,
     labels_options,
     nifti_ids_option,
-    select_option,
     source_argument,
+    system_select_option,
     workers_option,
 )
 from featurecache.errors import UsageError
@@ -84,7 +84,7 @@ _SCAN = ("assume_hu", "min_slices", "nifti_ids")
 @key_option
 @scan_options
 @nifti_ids_option
-@select_option
+@system_select_option
 @workers_option
 @json_option
 @click.pass_context

@@ -8,6 +8,7 @@ import click
 from cli.common import echo_note
 from cli.options import ENVIRONMENT
 from featurecache.errors import UsageError
+from featurecache.project import load_project
 
 if TYPE_CHECKING:
     from featurecache.options import FeatureOptions, RunOptions
@@ -103,17 +104,17 @@ def _features_of(
 
 
 def selection_of(context: click.Context, system: str, rules: tuple[str, ...]) -> "Selection":
-    """Which series an extraction for a system uses; says so where somebody wanted others.
+    """Which series an extraction for a system uses; says so where somebody asked for others.
 
     Parameters
     ----------
     context : click.Context
-        Tells whether the rules were given or are those of ``featurecache.toml``.
+        Tells whether the rules were given or are a default.
     system : str
         Its name.
     rules : tuple of str
-        Of ``--select``. Those that were given hold, with ``+`` beside the system's; those of
-        ``featurecache.toml`` do not.
+        Of ``--select``. Where they were given, they hold, with ``+`` beside the system's. Rules
+        of ``featurecache.toml`` do not.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def selection_of(context: click.Context, system: str, rules: tuple[str, ...]) ->
     from seqhead.systems import extraction
     from seqhead.words import plural
 
-    of_system = extraction(system).select
+    of_system, settings = extraction(system).select, load_project().select
     wanted, source = Selection.parse(of_system), context.get_parameter_source("select")
     given = source is not click.core.ParameterSource.DEFAULT
     chosen = Selection.parse(add_rules(of_system, rules)) if given else wanted
@@ -133,10 +134,10 @@ def selection_of(context: click.Context, system: str, rules: tuple[str, ...]) ->
             f"Note: series are chosen by {by} ({_spelled(chosen)}), not as {system} says "
             f"({_spelled(wanted)})"
         )
-    elif not given and rules and Selection.parse(rules) != wanted:
+    elif not given and settings and Selection.parse(settings) != wanted:
         echo_note(
             f"Note: series are chosen as {system} says ({_spelled(wanted)}), not by the "
-            f"{plural(len(rules), 'rule')} of featurecache.toml; --select says otherwise"
+            f"{plural(len(settings), 'rule')} of featurecache.toml; --select says otherwise"
         )
     return chosen
 
