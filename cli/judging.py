@@ -127,7 +127,13 @@ def _averaged(run: Run, options: dict[str, Any]) -> tuple[pd.DataFrame, int] | N
 
 def _own_store(run: Run) -> FeatureStore:
     """The store that a run was fitted on, as its paths say."""
-    return FeatureStore.open(parse_location(run.config.sources.store))
+    store = parse_location(run.config.sources.store)
+    if isinstance(store, Path) and not store.exists():
+        raise UsageError(
+            f"the store {store} of {run.path.name} is not here: run this in the project folder, "
+            "where the fit was"
+        )
+    return FeatureStore.open(store)
 
 
 def _refuse_idle(options: dict[str, Any]) -> None:
@@ -256,7 +262,7 @@ def _add_key_slices(
         rows = rows_of_external(run, external, labels, renamed=renamed, device=device)
     else:
         store = parse_location(run.config.sources.store)
-        opened_store = FeatureStore.open(store)
+        opened_store = _own_store(run)
         identifiers = _identifiers(store, options["key"])
         if identifiers is None:
             raise UsageError(

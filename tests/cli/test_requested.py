@@ -27,7 +27,7 @@ def asked(tmp_path, monkeypatch):
         @select_option
         @click.option("--workers", type=int)
         @click.pass_context
-        def command(context, select, **options):
+        def command(context, select, dry_run, **options):
             caught["asked"] = requested(context, options, select)
 
         command.main(list(arguments), standalone_mode=False)
