@@ -33,7 +33,7 @@ Progress = Callable[[int, int | None], None]
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C or SIGTERM reached a command; exit code 130."""
+    """Ctrl-C, SIGTERM or SIGHUP reached a command; exit code 130."""
 
     exit_code = INTERRUPTED
 
@@ -62,7 +62,7 @@ class Command(click.Command):
         Raises
         ------
         Interrupted
-            Ctrl-C or SIGTERM came.
+            Ctrl-C, SIGTERM or SIGHUP came.
         Exit
             The reader of stdout went away.
         RuntimeError
@@ -209,7 +209,10 @@ def _traceback_if_asked() -> None:
 
 @contextlib.contextmanager
 def _terminate_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM (Slurm, systemd, docker stop) end a command as cleanly as Ctrl-C."""
+    """Let SIGTERM (Slurm, systemd, docker stop) end a command as cleanly as Ctrl-C.
+
+    And SIGHUP, of a terminal that is closed, unless it is ignored (nohup).
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -217,12 +220,15 @@ def _terminate_like_ctrl_c() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGTERM, interrupt)
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGTERM, interrupt)
+    if before[signal.SIGHUP] is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _ignore_interruptions() -> None:

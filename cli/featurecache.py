@@ -185,8 +185,9 @@ def extract(
 
     Scans first (only what changed), then extracts what the store lacks: later files become a new
     part, an interrupted run continues, another recipe under the same name is refused. A wider
-    --select adds series; a narrower one removes none. Exit code 3 if slices or files failed; they
-    are listed.
+    --select adds series; a narrower one removes none. --system takes the series that the system
+    uses, unless --select is given; rules of featurecache.toml do not count then. Exit code 3 if
+    slices or files failed; they are listed.
     """
     from cli import tasks
     from cli.requested import requested

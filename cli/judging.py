@@ -123,8 +123,18 @@ def judge_run(run: Run, **options: Any) -> Result:
 def _averaged(run: Run, options: dict[str, Any]) -> tuple[pd.DataFrame, int] | None:
     if not options["views"]:
         return None
-    store = FeatureStore.open(parse_location(run.config.sources.store))
-    return averaged_predictions(run, store, options["device"])
+    return averaged_predictions(run, _own_store(run), options["device"])
+
+
+def _own_store(run: Run) -> FeatureStore:
+    """The store that a run was fitted on, as its paths say."""
+    store = parse_location(run.config.sources.store)
+    if isinstance(store, Path) and not store.exists():
+        raise UsageError(
+            f"the store {store} of {run.path.name} is not here: run this in the project folder, "
+            "where the fit was"
+        )
+    return FeatureStore.open(store)
 
 
 def _refuse_idle(options: dict[str, Any]) -> None:
@@ -147,11 +157,6 @@ def _external(
     store, labels = options["store"], options["labels"] or options["slice_labels"]
     if labels is None:
         raise UsageError("--store needs the labels of that store: give --labels FILE")
-    if options["views"]:
-        raise UsageError(
-            "--views is for the run's own patients, whose validation rows choose the thresholds: "
-            "leave out --store, or take the probabilities of `seqhead predict --views`"
-        )
     of_slices = options["labels"] is None
     form = slice_labels_format(labels) if of_slices else options["labels_format"]
     slice_labels = None if of_slices else options["slice_labels"]
@@ -163,7 +168,8 @@ def _external(
         renamed=renamed, level=options["level"], combine=options["combine"],
         features=options["features"], second_features=options["second_features"],
         allow_numerics=options["allow_numerics"], operating_point=options["operating_point"],
-        by=options["by"], device=options["device"],
+        by=options["by"], views_beside=_own_store(run) if options["views"] else None,
+        device=options["device"],
     )  # fmt: skip
 
 
@@ -257,7 +263,7 @@ def _add_key_slices(
         rows = rows_of_external(run, external, labels, renamed=renamed, device=device)
     else:
         store = parse_location(run.config.sources.store)
-        opened_store = FeatureStore.open(store)
+        opened_store = _own_store(run)
         identifiers = _identifiers(store, options["key"])
         if identifiers is None:
             raise UsageError(

@@ -234,6 +234,19 @@ def select_option(function: F) -> F:
     )(function)
 
 
+def system_select_option(function: F) -> F:
+    """Add ``--select`` of a command whose series are those of a system (tuple of str)."""
+    return click.option(
+        "--select",
+        help="Use only series that keep this rule, see `featurecache extract`; repeatable. +RULE "
+        "adds to what the system uses.",
+        envvar=ENVIRONMENT["select"],
+        show_envvar=True,
+        show_default="what the system uses",
+        **_SELECT,
+    )(function)
+
+
 def init_select_option(function: F) -> F:
     """Add ``--select`` of `init`, which has no settings to take it from (tuple of str)."""
     return click.option(

@@ -101,6 +101,8 @@ def predict(
     wait_without_spinning()
     opened = Run.open(run)
     given = context.get_parameter_source("store") is click.core.ParameterSource.COMMANDLINE
+    if given:
+        _check_folder(store)
     of_folder = given and is_folder_of_scans(store)
     _refuse_idle(context, _OF_A_STORE if of_folder else _OF_A_FOLDER, of_folder=of_folder)
     common = {name: options[name] for name in ("allow_numerics", "calibrate", "device")}
@@ -117,6 +119,12 @@ def predict(
     elif out is not None:
         echo(f"{plural(len(predictions.table), 'row')} in {out}")
     context.exit(predictions.exit_code)
+
+
+def _check_folder(path: Location) -> None:
+    if isinstance(path, Path) and not path.is_dir():
+        came = "is a file" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {came}: expected a folder of DICOM files, or a feature store")
 
 
 def _refuse_idle(context: click.Context, names: tuple[str, ...], *, of_folder: bool) -> None:

@@ -17,12 +17,15 @@ from cli.options import (
     labels_options,
     nifti_ids_option,
     source_argument,
+    system_select_option,
     workers_option,
 )
+from featurecache.errors import UsageError
 from featurecache.location import Location
 
 if TYPE_CHECKING:
     from featurecache.extract import ExtractReport
+    from featurecache.select import Selection
     from seqhead.options import FitOptions
     from seqhead.systems import System
 
@@ -81,6 +84,7 @@ _SCAN = ("assume_hu", "min_slices", "nifti_ids")
 @key_option
 @scan_options
 @nifti_ids_option
+@system_select_option
 @workers_option
 @json_option
 @click.pass_context
@@ -99,12 +103,14 @@ def reproduce(
     Scans SOURCE, extracts what the store lacks (recipe, weights and series as the system has them),
     fits by the paper's protocol, and prints each number of the paper beside ours, with everything
     that differs. Where the paper's split has patients on two sides, a second run keeps them
-    together. What is there already is not done again.
+    together. What is there already is not done again. Rules of featurecache.toml on series do not
+    count here; --select does.
 
     Exit code 3 if files or slices failed, or series had to be left out.
     """
     wait_without_spinning()
     from cli.heads import epochs_bar, sources
+    from cli.requested import selection_of
     from cli.tasks import print_extract
     from seqhead.reproduce import fitted_system
     from seqhead.reproduce import reproduce as reproduce_system
@@ -118,9 +124,12 @@ def reproduce(
     files = sources(store, key=key, **labels)
     options = _fit_options(fitted, given)
     check_labels(fitted, files)
-    extracted = _extract(source, store, key, fitted.name, given)
+    selection = selection_of(context, fitted.name, given.pop("select"))
+    extracted = _extract(source, store, key, fitted.name, selection, given)
     with epochs_bar() as progress:
-        found = reproduce_system(name, files, options, out / system.name, progress=progress)
+        found = reproduce_system(
+            name, files, options, out / system.name, select=selection.texts, progress=progress
+        )
     document = reproduction_document(found, extracted.document())
     write_document(out / system.name, document)
     if as_json:
@@ -158,11 +167,12 @@ def _fit_options(fitted: "System", given: dict[str, Any]) -> "FitOptions":
 
 
 def _extract(
-    source: Path | None, store: Location, key: Path | None, system: str, given: dict[str, Any]
-) -> "ExtractReport":
-    """Scan, and extract what the store lacks."""
+    source: Path | None, store: Location, key: Path | None, system: str, selection: "Selection",
+    given: dict[str, Any],
+) -> "ExtractReport":  # fmt: skip
+    """Scan, and extract what the store lacks; it must hold no series but the selected ones."""
     from cli import tasks
-    from cli.requested import Requested, selection_of
+    from cli.requested import Requested
     from featurecache.options import RunOptions
     from seqhead.systems import extraction
 
@@ -171,10 +181,16 @@ def _extract(
     asked = Requested(
         extraction(system, given["weights"]).sets,
         RunOptions(device=given["device"], workers=given["workers"]),
-        selection_of(system, ()),
+        selection,
     )
-    return tasks.extract(
+    extracted = tasks.extract(
         source, tasks.index_path(given["index"], store), store,
         lambda: tasks.identifiers(key, store, given["keep_ids"]), asked,
         **{name: given[name] for name in _SCAN},
     )  # fmt: skip
+    if extracted.unselected_series:  # a fit reads all of a store
+        raise UsageError(
+            f"{store} has {extracted.unselected_series} series that the selection leaves out, and "
+            "a fit reads all that a store has: give another --store or --out, or a wider --select"
+        )
+    return extracted

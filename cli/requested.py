@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.common import echo_note
+from cli.options import ENVIRONMENT
 from featurecache.errors import UsageError
 from featurecache.project import load_project
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _OF_A_SYSTEM = (
     "backbone", "name", "layer", "pool", "windows", "size", "fit", "spacing_mm", "fov_mm", "zoom",
 )  # fmt: skip
+_VARIABLE = ENVIRONMENT["select"]
 _COMMON = ("precision", "max_relative_error", "dtype", "batch_size", "compile", "strict")
 
 
@@ -48,7 +50,7 @@ def requested(context: click.Context, options: dict[str, Any], rules: tuple[str,
     options : dict
         Of `cli.extract_options.extract_options`.
     rules : tuple of str
-        What ``--select`` said.
+        What ``--select`` said, else ``featurecache.toml``.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def requested(context: click.Context, options: dict[str, Any], rules: tuple[str,
         return Requested(feature_sets(**sets), RunOptions(**run), selection(rules))
     _check_left_open(context, system)
     features = _features_of(system, sets, context)
-    return Requested(features, RunOptions(**run), selection_of(system, rules))
+    return Requested(features, RunOptions(**run), selection_of(context, system, rules))
 
 
 def _check_left_open(context: click.Context, system: str) -> None:
@@ -101,30 +103,44 @@ def _features_of(
     return with_views(features, sets["views"], sets["view_seed"])
 
 
-def selection_of(system: str, rules: tuple[str, ...]) -> "Selection":
-    """Which series an extraction for a system uses.
+def selection_of(context: click.Context, system: str, rules: tuple[str, ...]) -> "Selection":
+    """Which series an extraction for a system uses; says so where somebody asked for others.
 
     Parameters
     ----------
+    context : click.Context
+        Tells whether the rules were given or are a default.
     system : str
         Its name.
     rules : tuple of str
-        What ``--select`` said; else the system says it, else the project.
+        Of ``--select``. Where they were given, they hold, with ``+`` beside the system's. Rules
+        of ``featurecache.toml`` do not.
 
     Returns
     -------
     Selection
     """
-    from cli.tasks import selection
-    from featurecache.select import Selection
+    from featurecache.select import Selection, add_rules
+    from featurecache.words import plural
     from seqhead.systems import extraction
 
-    wanted, project = extraction(system).select, load_project().select
-    if rules or not wanted:
-        return selection(rules)
-    if tuple(wanted) != tuple(project) and project:
+    of_system, settings = extraction(system).select, load_project().select
+    wanted, source = Selection.parse(of_system), context.get_parameter_source("select")
+    given = source is not click.core.ParameterSource.DEFAULT
+    chosen = Selection.parse(add_rules(of_system, rules)) if given else wanted
+    if given and chosen != wanted:
+        by = "--select" if source is click.core.ParameterSource.COMMANDLINE else _VARIABLE
         echo_note(
-            f"series: {system} uses {'; '.join(wanted)}, instead of the project's "
-            f"{'; '.join(project)}. --select says otherwise"
+            f"Note: series are chosen by {by} ({_spelled(chosen)}), not as {system} says "
+            f"({_spelled(wanted)})"
         )
-    return Selection.parse(wanted)
+    elif not given and settings and Selection.parse(settings) != wanted:
+        echo_note(
+            f"Note: series are chosen as {system} says ({_spelled(wanted)}), not by the "
+            f"{plural(len(settings), 'rule')} of featurecache.toml; --select says otherwise"
+        )
+    return chosen
+
+
+def _spelled(selection: "Selection") -> str:
+    return "; ".join(selection.texts)

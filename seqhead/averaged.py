@@ -1,5 +1,7 @@
 """A run's predictions once more, as means over the augmented views of a store."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 
@@ -12,9 +14,12 @@ from seqhead.run import Run
 
 
 def averaged_predictions(
-    run: Run, store: FeatureStore, device: str = "auto"
+    run: Run,
+    store: FeatureStore,
+    device: str = "auto",
+    splits: Collection[str] = ("validation", "test"),
 ) -> tuple[pd.DataFrame, int]:
-    """Predict the validation and test rows of a run from each view, and take the mean.
+    """Predict rows of a run from each view, and take the mean.
 
     Thresholds and calibration are then chosen on validation rows that were averaged likewise.
 
@@ -26,11 +31,13 @@ def averaged_predictions(
         The store that it was fitted on, with views of its features.
     device : str
         Where to compute.
+    splits : collection of str
+        Which rows; training rows are known to the model.
 
     Returns
     -------
     predictions : DataFrame
-        ``run.predictions`` with other probabilities; training rows are as they were.
+        ``run.predictions`` with other probabilities in these rows.
     views : int
         How many views there are, besides the images as they are.
 
@@ -42,7 +49,7 @@ def averaged_predictions(
         Series changed since the fit, or a model is damaged.
     """
     table = run.predictions.copy()
-    judged = table["split"] != "train"
+    judged = table["split"].isin(list(splits))
     given = read_inputs(run, store, among=set(table.loc[judged, "series"]), views=True)
     _check_unchanged(run, given, table.loc[judged, "series"])
     columns = [f"p:{name}" for name in run.config.labels]

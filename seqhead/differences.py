@@ -50,6 +50,9 @@ def differences(reproduction: Reproduction) -> list[Difference]:
     here = reproduction.cohort.names
     if set(here) != set(system.labels):
         found.append(Difference("labels", ", ".join(system.labels), ", ".join(here)))
+    wanted, used = reproduction.fitted.select, reproduction.select
+    if used is not None and used != wanted:
+        found.append(Difference("series", "; ".join(wanted), "; ".join(used)))
     found += [_split(reproduction, outcome) for outcome in reproduction.outcomes]
     if system.metrics.threshold is None:
         rule = "the largest sensitivity + specificity on validation patients (Youden)"

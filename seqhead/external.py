@@ -1,6 +1,6 @@
 """A run on another data set: its model, its thresholds, its baseline, other patients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,10 +8,11 @@ import pandas as pd
 
 from featurecache.store import FeatureStore
 from featurecache.words import plural
+from seqhead.averaged import averaged_predictions
 from seqhead.baselines import PositionBaseline, series_features, slice_features
 from seqhead.cohort import Cohort
 from seqhead.digests import series_digests
-from seqhead.errors import FitError, LabelError, LeakError
+from seqhead.errors import FeaturesError, FitError, LabelError, LeakError
 from seqhead.evaluation import Evaluation, evaluate_judged
 from seqhead.inputs import check_fingerprint
 from seqhead.judged import averaged, decide
@@ -21,6 +22,7 @@ from seqhead.run import Run
 from seqhead.scores import Scores, scores_at
 from seqhead.sources import Opened, Sources, open_sources
 from seqhead.subgroups import judge_subgroups, kinds_of_series, owners_of
+from seqhead.views import open_views
 
 _SHOWN = 3
 
@@ -59,6 +61,7 @@ def evaluate_external(
     allow_numerics: bool = False,
     operating_point: str | None = None,
     by: Sequence[str] = (),
+    views_beside: FeatureStore | None = None,
     device: str = "auto",
     seed: int = 0,
 ) -> tuple[Evaluation, External]:
@@ -88,6 +91,10 @@ def evaluate_external(
         Another rule than the run's for the thresholds.
     by : sequence of str
         Subgroups to judge apart.
+    views_beside : FeatureStore or None
+        The store that the run was fitted on: judge means over the images as they are and their
+        augmented views, by thresholds that such means of its validation rows choose. None: judge
+        the images as they are.
     device : str
         Where to compute.
     seed : int
@@ -103,7 +110,7 @@ def evaluate_external(
     Raises
     ------
     FeaturesError
-        The features were made by another recipe.
+        The features were made by another recipe, or a store lacks views.
     LabelError
         The label files have no label in common, or `renamed` names one that is not there.
     LeakError
@@ -114,6 +121,9 @@ def evaluate_external(
         The store is incomplete or damaged.
     """
     opened, crossed = _opened(run, sources, features, second_features, allow_numerics)
+    if views_beside is not None:
+        store = FeatureStore.open(sources.store)
+        opened = replace(opened, views=open_views(store, opened.features, opened.second))
     file_level = opened.labels.level if opened.slice_labels is None else "slice"
     level = level or ("slice" if run.config.level == file_level == "slice" else "series")
     of_slices = level == "slice"
@@ -124,10 +134,8 @@ def evaluate_external(
     overlap = _refuse_training_scans(run, external.cohort)
     rule = parse_rule(operating_point or run.config.operating_point)
     parts = []
-    for member, scored in zip(
-        run.members, member_scores(run, external.cohort.X, device), strict=True
-    ):
-        stop = member.predictions[member.predictions["split"] == "validation"]
+    for member, scored in zip(run.members, _mean_over_views(run, external, device), strict=True):
+        stop = _validation_rows(member, views_beside, external, device)
         its_series = member.series if run.config.level == "slice" and not of_slices else None
         validation = scores_at(stop, external.names, level, its_series, combine or "max")
         tested = _scores(member, external, scored[:, external.columns], level, combine or "max")
@@ -143,7 +151,8 @@ def evaluate_external(
     }  # fmt: skip
     notes = (*crossed, *opened.labels.notes, *external.cohort.notes, *overlap)
     how = (combine or "max") if run.config.level == "slice" and not of_slices else None
-    return replace(found, subgroups=kinds, notes=notes, combine=how), external
+    views = len(opened.views)
+    return replace(found, subgroups=kinds, notes=notes, combine=how, views=views), external
 
 
 def _opened(
@@ -280,6 +289,31 @@ def _refuse_training_scans(run: Run, cohort: Cohort) -> list[str]:
         "have a PatientID that a training patient has too, but no study in common. If they are "
         "the same people, this is no external test"
     ]
+
+
+def _mean_over_views(run: Run, external: External, device: str) -> Iterator[np.ndarray]:
+    """What each model says of the images as they are, or its mean over them and their views."""
+    cohort = external.cohort
+    every = [member_scores(run, X, device) for X in (cohort.X, *cohort.views)]
+    for scored in zip(*every, strict=True):
+        yield np.mean(scored, axis=0) if cohort.views else scored[0]
+
+
+def _validation_rows(
+    member: Run, views_beside: FeatureStore | None, external: External, device: str
+) -> pd.DataFrame:
+    """The rows that choose a model's thresholds, scored as the other data set is."""
+    predictions = member.predictions
+    if views_beside is not None:
+        predictions, views = averaged_predictions(member, views_beside, device, ("validation",))
+        there = len(external.cohort.views)
+        if views != there:
+            raise FeaturesError(
+                f"{views_beside.storage.name} of the run has {plural(views, 'augmented view')} and "
+                f"the other store {there}: thresholds would be chosen on other means than those "
+                "that are judged. Extract as many of both (--views N), or leave --views out"
+            )
+    return predictions[predictions["split"] == "validation"]
 
 
 def _scores(

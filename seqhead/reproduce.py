@@ -79,6 +79,8 @@ class Reproduction:
         Series and labels.
     opened : Opened
         Features and labels.
+    select : tuple of str or None
+        The rules by which series were extracted; None: those of the system.
     """
 
     system: System
@@ -86,6 +88,7 @@ class Reproduction:
     outcomes: tuple[Outcome, ...]
     cohort: Cohort
     opened: Opened
+    select: tuple[str, ...] | None = None
 
     @property
     def exit_code(self) -> int:
@@ -133,6 +136,7 @@ def reproduce(
     folder: Path,
     *,
     project: Path | None = None,
+    select: tuple[str, ...] | None = None,
     progress: Progress | None = None,
 ) -> Reproduction:
     """Fit what is missing of a system by its paper's protocol, and judge it as the paper does.
@@ -149,6 +153,8 @@ def reproduce(
         Where the runs are, or will be.
     project : Path or None
         Folder that paths in ``config.toml`` are relative to; the working folder by default.
+    select : tuple of str or None
+        The rules by which series were extracted, to be said; None: those of the system.
     progress : callable or None
         Called after each epoch.
 
@@ -166,14 +172,14 @@ def reproduce(
     system, fitted = load_system(name), fitted_system(name)
     opened = open_for_fit(sources, options)
     cohort = opened.cohort(options.level)
-    claim(folder, inputs_of(options, sources, opened))
+    claim(folder, inputs_of(options, sources, opened, cohort))
     outcomes = []
     for split, splitting in _splittings(system, fitted):
         out, new = folder / split, not (folder / split).exists()
         if new:
             fit_as_split(sources, options, splitting, out=out, project=project, progress=progress)
         outcomes.append(_judged(split, Run.open(out), system, new=new))
-    return Reproduction(system, fitted, tuple(outcomes), cohort, opened)
+    return Reproduction(system, fitted, tuple(outcomes), cohort, opened, select)
 
 
 def _splittings(system: System, fitted: System) -> Iterator[tuple[str, Splitting]]:

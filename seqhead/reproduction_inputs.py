@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from seqhead.cohort import Cohort
+from seqhead.digests import series_digests
 from seqhead.errors import LabelError, RunError
 from seqhead.labels.reading import read_labels, read_slice_labels
 from seqhead.options import FitOptions, system_changes
@@ -41,7 +43,9 @@ def check_labels(system: System, sources: Sources) -> None:
         )
 
 
-def inputs_of(options: FitOptions, sources: Sources, opened: Opened) -> dict[str, Any]:
+def inputs_of(
+    options: FitOptions, sources: Sources, opened: Opened, cohort: Cohort
+) -> dict[str, Any]:
     """Describe everything that decides a figure.
 
     Parameters
@@ -52,6 +56,8 @@ def inputs_of(options: FitOptions, sources: Sources, opened: Opened) -> dict[str
         Label files.
     opened : Opened
         The features.
+    cohort : Cohort
+        What is learnt from and judged: files may have changed since, and their features with them.
 
     Returns
     -------
@@ -70,6 +76,7 @@ def inputs_of(options: FitOptions, sources: Sources, opened: Opened) -> dict[str
             for one in sets
             for name, n_ok in sorted(one.series["n_ok"].items())
         ),
+        "values of features": _digest(map(str.encode, series_digests(cohort.X))),
         "labels": _digest([sources.labels.read_bytes()]),
         "labels format": sources.labels_format,
         "slice labels": sources.slice_labels and _digest([sources.slice_labels.read_bytes()]),

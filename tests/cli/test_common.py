@@ -206,7 +206,7 @@ main(["wait"])
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_let_a_command_tidy_up_and_end_with_130(number: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _WAITS],

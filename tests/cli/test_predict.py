@@ -121,7 +121,8 @@ def test_broken_files_are_counted_and_a_series_without_slices_is_listed(project)
     ("arguments", "code", "message"),
     [
         (("empty",), 2, "no usable CT series. 0 files seen"),
-        (("nowhere",), 5, "nowhere"),
+        (("nowhere",), 2, "nowhere does not exist: expected a folder of DICOM files"),
+        (("phantom/labels.csv",), 2, "labels.csv is a file: expected a folder of DICOM files"),
         (("new", "--features", "x"), 2, "--features has no effect"),
         (("cache.zarr", "--assume-hu"), 2, "--assume-hu has no effect"),
         (("new", "--select", "kernel!=*"), 2, "leaves no series"),
@@ -180,7 +181,12 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize(
-    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    "stop",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interruption_leaves_nothing_behind(project, stop):
     """What is temporary has identifiers in it."""

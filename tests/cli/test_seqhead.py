@@ -602,7 +602,11 @@ def test_views_are_learnt_from_and_averaged_over(project):
     assert "Note: mean over the images as they are and 2 augmented views" in result.stderr
     refused = seqhead("evaluate", "--views", "--store", "cache.zarr", "--labels", "labels.csv",
                       code=2)  # fmt: skip
-    assert "--views is for the run's own patients" in refused.stderr
+    assert "this is no external test" in refused.stderr
+    (project.folder / "cache.zarr").rename(project.folder / "moved.zarr")
+    refused = seqhead("evaluate", "--views", code=2)
+    assert "run this in the project folder" in refused.stderr
+    (project.folder / "moved.zarr").rename(project.folder / "cache.zarr")
     assert "--views has no effect" in seqhead("fit", *SVM, "--views", code=2).stderr
 
 

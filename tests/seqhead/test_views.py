@@ -10,8 +10,10 @@ from seqhead.crossval import fit_as_split
 from seqhead.epoch_source import EpochSource
 from seqhead.errors import FeaturesError, FitError, RunError
 from seqhead.evaluate import evaluate_run
+from seqhead.external import evaluate_external
 from seqhead.matrices import Matrices
 from seqhead.members import member_scores
+from seqhead.operating_points import choose_threshold
 from seqhead.options import parse_fit_options
 from seqhead.predict import predict_store
 from seqhead.run import Run
@@ -218,6 +220,70 @@ def test_an_evaluation_of_means_judges_and_chooses_thresholds_by_them(
     assert found.document()["views"] == 2
     assert found.model != evaluate_run(run).model
     assert "views" not in evaluate_run(run).document()
+
+
+@pytest.fixture
+def other(viewed, make_store, add_features):
+    """Function that makes a store of other patients with some views."""
+
+    def make(views):
+        rng = np.random.default_rng(11)
+        matrices, rows = {}, []
+        for patient in range(24):
+            matrix = rng.normal(size=(8, 12)).astype(np.float32)
+            matrix[2:5, :4] += 3.0 * (patient % 2)
+            matrices[f"9.{patient}"] = matrix
+            rows.append(f"E{patient},9.{patient},{patient % 2},{patient % 3 % 2}")
+        folder = viewed.folder / f"other-{views}"
+        store = make_store(folder / "o.zarr", matrices, patients={s: f"E{s[2:]}" for s in matrices})
+        every = [matrices, *(rotated(matrices, number, seed=4) for number in range(1, views + 1))]
+        for number, view in enumerate(every[1:], 1):
+            add_features(store, view, f"toy.view{number}", recipe=recipe_of(number))
+        header = "PatientID,SeriesInstanceUID,ICH,Fracture"
+        (folder / "labels.csv").write_text("\n".join([header, *rows]))
+        return Sources(store, folder / "labels.csv"), every
+
+    return make
+
+
+@pytest.mark.parametrize("splitting", [Splitting(), Splitting(folds=2)])
+@pytest.mark.parametrize("level", ["series", "slice"])
+def test_another_data_set_is_judged_by_means_and_by_the_thresholds_of_means(
+    viewed, other, splitting, level
+):
+    labels = viewed.labels if level == "series" else viewed.slices
+    run = fitted(viewed, "run", splitting, labels=labels, level=level).run
+    own, (sources, every) = FeatureStore.open(viewed.store), other(2)
+    found, external = evaluate_external(run, sources, views_beside=own, device="cpu")
+    series = external.cohort.series.index
+    said, thresholds = [], []
+    for member in run.members:
+        model = member.load_one("cpu")
+        means = np.mean([np.concatenate(model.predict_proba([one[s] for s in series]))
+                         .reshape(len(series), -1, len(run.config.labels) + (level == "slice"))
+                         for one in every], axis=0)  # fmt: skip
+        said.append(means.max(axis=1)[:, -len(run.config.labels) :])
+        table, _ = averaged_predictions(member, own, "cpu")
+        stop = table[table["split"] == "validation"]
+        if level == "slice":
+            stop = stop.groupby("series", as_index=False)[["y:ICH", "p:ICH"]].max()
+        thresholds.append(choose_threshold(stop["y:ICH"].to_numpy(), stop["p:ICH"].to_numpy()))
+    np.testing.assert_allclose(found.judged.test.probability, np.mean(said, axis=0), atol=1e-6)
+    ich = found.model["labels"]["ICH"]
+    assert ich["threshold"] == pytest.approx(np.mean(thresholds))
+    assert found.document()["views"] == 2
+    plain, _ = evaluate_external(run, sources, device="cpu")
+    assert plain.model["labels"]["ICH"]["threshold"] != ich["threshold"]
+    assert "views" not in plain.document()
+
+
+def test_thresholds_of_more_views_than_the_other_store_has_are_refused(viewed, other):
+    run, own = fitted(viewed, "run").run, FeatureStore.open(viewed.store)
+    with pytest.raises(FeaturesError, match=r"run has 2 augmented views and the other store 1.* "
+                                            "Extract as many of both"):  # fmt: skip
+        evaluate_external(run, other(1)[0], views_beside=own, device="cpu")
+    with pytest.raises(FeaturesError, match=r"o.zarr has no augmented views of toy"):
+        evaluate_external(run, other(0)[0], views_beside=own, device="cpu")
 
 
 def test_a_store_without_views_is_told_how_to_get_them(toy):

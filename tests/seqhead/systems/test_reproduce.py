@@ -1,6 +1,7 @@
 """A paper's numbers beside ours; what is there already is not fitted again."""
 
 import json
+import shutil
 
 import pytest
 
@@ -21,7 +22,7 @@ SMALL = ("head.hidden=8", "head.mlp=[4, 4]", "training.epochs=2")
 EXTRACTED = {"files": {"failed": 0}, "slices_failed": 0, "slices_this_run": 0}
 
 
-def run_of(given, name, *, settings=SMALL, progress=None, seed=0, features=None):
+def run_of(given, name, *, settings=SMALL, progress=None, seed=0, features=None, select=None):
     fitted = fitted_system(name)
     options = parse_fit_options(
         system=fitted.name, seed=seed, **({"settings": settings} if settings else {}),
@@ -30,7 +31,7 @@ def run_of(given, name, *, settings=SMALL, progress=None, seed=0, features=None)
     )  # fmt: skip
     return reproduce(
         name, Sources(given.store, given.labels), options, given.folder / name,
-        project=given.folder, progress=progress,
+        project=given.folder, progress=progress, select=select,
     )  # fmt: skip
 
 
@@ -101,8 +102,8 @@ def test_what_is_there_is_not_fitted_again_and_what_was_stopped_goes_on(cohort_o
     assert json.loads(json.dumps(second, allow_nan=False)) == second
 
 
-@pytest.mark.parametrize("what", ["labels", "seed", "settings"])
-def test_a_folder_of_other_inputs_is_refused_and_left_as_it_is(cohort_of, what):
+@pytest.mark.parametrize("what", ["labels", "seed", "settings", "values of features"])
+def test_a_folder_of_other_inputs_is_refused_and_left_as_it_is(cohort_of, make_store, what):
     given = cohort_of("sdlm", patients=30)
     run_of(given, "sdlm")
     other = {}
@@ -110,11 +111,26 @@ def test_a_folder_of_other_inputs_is_refused_and_left_as_it_is(cohort_of, what):
         given.labels.write_text(given.labels.read_text().replace(",1", ",0", 1))
     elif what == "seed":
         other = {"seed": 1}
+    elif what == "values of features":
+        before = FeatureStore.open(given.store)["sdlm-vgg16"]
+        matrices, recipe = {s: before[s] + (s == "1.2.3") for s in before}, before.recipe
+        shutil.rmtree(given.store)
+        make_store(given.store, matrices, name="sdlm-vgg16", recipe=recipe)
     else:
         other = {"settings": (*SMALL, "training.learning_rate=0.01")}
     with pytest.raises(RunError, match=rf"other inputs \({what} differ\).*another --out"):
         run_of(given, "sdlm", **other)
     assert len(list((given.folder / "sdlm").iterdir())) == 3
+
+
+def test_series_that_were_chosen_otherwise_than_the_paper_did_are_said(cohort_of):
+    given = cohort_of("sdlm", patients=30)
+    found = run_of(given, "sdlm", select=("thickness<=2 mm", "slices>=9"))
+    (one,) = (one for one in differences(found) if one.about == "series")
+    assert (one.paper, one.here) == ("all", "thickness<=2 mm; slices>=9")
+    for select in (None, ("all",)):
+        found = run_of(given, "sdlm", select=select)
+        assert "series" not in [one.about for one in differences(found)]
 
 
 def test_ten_folds_are_pooled_and_need_no_second_run(cohort_of):
