@@ -10,8 +10,11 @@ from featurecache.errors import UsageError
 from featurecache.framing import Framing, fit_of
 from featurecache.views import View
 
-VALUES_VERSION = 1
-"""Raised only when the same recipe and input give other features than before."""
+VALUES_VERSION = 2
+"""Raised only when the same recipe and input give other features than before, if in the last bit.
+
+2: on a CPU, slices are resized by sparse products.
+"""
 
 HU_RANGE = (-1024.0, 3071.0)
 """Hounsfield units are clamped to this range: twelve bits from -1024, what scanners store."""
