@@ -351,7 +351,7 @@ def test_precision_is_that_of_the_fit_or_crossed_on_request_and_said(
     ("change", "said"),
     [
         ({"weights": "0" * 64}, r"weights is random:0 \("),
-        ({"values_version": 0}, "values_version is 1, not 0"),
+        ({"values_version": 0}, "values_version is 2, not 0"),
         ({"mean": [0.5, 0.5, 0.5]}, "mean is"),
         ({"sharpened": True}, "sharpened is absent, not True"),
     ],
